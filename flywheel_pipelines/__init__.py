@@ -1,0 +1,1 @@
+"""flywheel-pipelines: every AI output fed back, scored against a floor, and measured against a control arm."""
