@@ -1,0 +1,1 @@
+"""Wiring: from a spec to Dagster assets, checks and jobs. No logic lives here."""

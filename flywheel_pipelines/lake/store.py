@@ -1,0 +1,247 @@
+"""Reading and writing partitions of the lake.
+
+Here: the atomic write of a table partition, the append of a batch to ledgers, and pruned reads through DuckDB.
+Not here: which tables exist (`tables.py`), who read what (`versions.py`), the published DuckDB file (`publish.py`).
+
+A partition is one file, written under a temporary name, flushed to disk and then renamed into place, so a reader or a
+kill at any moment sees the old partition or the new one and never a torn one. A ledger batch touches many partitions;
+its rows count only once its row in `batches` exists, and that row is the last file written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet as pq
+
+from flywheel_pipelines.errors import ContractError
+from flywheel_pipelines.lake.contracts import PARTITION_COLUMNS, TableContract
+from flywheel_pipelines.lake.tables import BATCHES
+
+PART = "part.parquet"
+TEMPORARY_PREFIX = ".writing-"
+ABSENT = "absent"
+
+
+@dataclass(frozen=True)
+class WrittenPartition:
+    """What a write left behind: the file, its rows, and the hash of its bytes as its version."""
+
+    path: Path
+    n_rows: int
+    version: str
+
+
+@dataclass(frozen=True)
+class CycleWindow:
+    """Cycles from `first` to `last`, both included; an open end is None."""
+
+    first: date | None = None
+    last: date | None = None
+
+    def __contains__(self, cycle: date) -> bool:
+        """Whether the cycle lies in the window."""
+        return (self.first is None or self.first <= cycle) and (self.last is None or cycle <= self.last)
+
+
+class Lake:
+    """The tables below one folder."""
+
+    def __init__(self, root: Path | str) -> None:
+        """Name the folder; nothing is read or created until something is written."""
+        self.root = Path(root)
+
+    # -- where things are -------------------------------------------------------------------------------------------
+    def partition_dir(self, table: TableContract, **partition: str | date) -> Path:
+        """The folder of one partition. Raises ContractError when a partition column is missing or unknown."""
+        if set(partition) != set(table.partition_by):
+            raise ContractError(
+                f"Table {table.name} is partitioned by {', '.join(table.partition_by)}; got {', '.join(partition)}."
+            )
+        return self.root.joinpath(table.name, *(f"{key}={partition[key]}" for key in table.partition_by))
+
+    def cycles(self, table: TableContract, flywheel: str) -> list[date]:
+        """The cycles that exist for a flywheel, in order."""
+        folder = self.root / table.name / f"flywheel={flywheel}"
+        found = (path.name.removeprefix("cycle=") for path in folder.glob("cycle=*") if _has_data(path))
+        return sorted(date.fromisoformat(text) for text in found)
+
+    def has(self, table: TableContract, flywheel: str, cycle: date) -> bool:
+        """Whether a partition was written."""
+        return (self.partition_dir(table, flywheel=flywheel, cycle=cycle) / PART).exists()
+
+    def version(self, table: TableContract, flywheel: str, cycle: date) -> str:
+        """Hash of what a partition holds now, or 'absent'. For a ledger: of the batches that count."""
+        if table.kind == "ledger":
+            names = sorted(path.stem for path in self._ledger_files(table, flywheel, CycleWindow(cycle, cycle)))
+            return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16] if names else ABSENT
+        path = self.partition_dir(table, flywheel=flywheel, cycle=cycle) / PART
+        return _hash_file(path) if path.exists() else ABSENT
+
+    # -- writing ----------------------------------------------------------------------------------------------------
+    def write(self, table: TableContract, data: pa.Table, **partition: str | date) -> WrittenPartition:
+        """Replace one partition, all or nothing.
+
+        Raises:
+            ContractError: the data drifted from the contract (the column is named), or the table is a ledger.
+        """
+        if table.kind == "ledger":
+            raise ContractError(
+                f"Table {table.name} is a ledger: facts are appended, never replaced. Use append_batch."
+            )
+        conformed = table.conform(data)
+        path = self.partition_dir(table, **partition) / PART
+        write_atomically(path, conformed)
+        return WrittenPartition(path, conformed.num_rows, _hash_file(path))
+
+    def append_batch(
+        self, flywheel: str, header: Mapping[str, object], facts: Mapping[TableContract, pa.Table]
+    ) -> bool:
+        """Append one batch of facts to any number of ledgers, all or nothing; False when the batch is already there.
+
+        `header` is the row of `batches` (see its contract); `facts` holds per ledger the rows, with a `cycle` column
+        where the ledger is partitioned by cycle. A batch cut off half-way leaves rows that do not count and that the
+        next attempt with the same content overwrites.
+        """
+        batch_id = str(header["batch_id"])
+        marker = self.partition_dir(BATCHES, flywheel=flywheel) / f"{batch_id}.parquet"
+        if marker.exists():
+            return False
+        pending: list[tuple[Path, pa.Table]] = []
+        for ledger, rows in facts.items():
+            for partition, part in _split(ledger, rows):
+                folder = self.partition_dir(ledger, flywheel=flywheel, **partition)
+                pending.append((folder / f"{batch_id}.parquet", ledger.conform(part)))
+        for path, part in pending:
+            write_atomically(path, part)
+        write_atomically(marker, BATCHES.conform(pa.Table.from_pylist([dict(header)], schema=BATCHES.schema)))
+        return True
+
+    # -- reading ----------------------------------------------------------------------------------------------------
+    def read(
+        self,
+        table: TableContract,
+        flywheel: str,
+        cycles: CycleWindow | date | None = None,
+        columns: Iterable[str] | None = None,
+        where: str | None = None,
+    ) -> pa.Table:
+        """Rows of one flywheel, with a `cycle` column where the table has cycles, in key order.
+
+        Only the files of the cycles asked for are opened. `where` is a DuckDB condition over the table's columns.
+        Nothing there yet gives an empty table with the contract's columns.
+        """
+        window = CycleWindow(cycles, cycles) if isinstance(cycles, date) else cycles or CycleWindow()
+        files = self._files(table, flywheel, window)
+        by_cycle = "cycle" in table.partition_by
+        wanted = list(columns) if columns is not None else [*(["cycle"] if by_cycle else []), *table.columns]
+        fields = [pa.field("cycle", pa.date32()) if name == "cycle" else table.schema.field(name) for name in wanted]
+        schema = pa.schema(fields)
+        if not files:
+            return schema.empty_table()
+        order = ", ".join([*(["cycle"] if by_cycle else []), *table.key])
+        query = f"""
+            select {", ".join(wanted)}
+            from read_parquet($files, hive_partitioning = true, hive_types = {{{_hive_types(table)}}})
+            {f"where {where}" if where else ""}
+            order by {order}
+        """
+        with contextlib.closing(duckdb.connect()) as connection:
+            connection.execute("set timezone = 'UTC'")
+            found = connection.execute(query, {"files": [str(path) for path in files]}).to_arrow_table()
+        return _relabel(found, schema)
+
+    def _files(self, table: TableContract, flywheel: str, window: CycleWindow) -> list[Path]:
+        if table.kind == "ledger":
+            return self._ledger_files(table, flywheel, window)
+        folder = self.root / table.name / f"flywheel={flywheel}"
+        if table.partition_by == ("flywheel", "cycle"):
+            folders = [folder / f"cycle={cycle}" for cycle in self.cycles(table, flywheel) if cycle in window]
+            return [path for path in (found / PART for found in folders) if path.exists()]
+        return sorted(path for path in folder.rglob(PART) if _cycle_in_path(path) in window)
+
+    def _ledger_files(self, table: TableContract, flywheel: str, window: CycleWindow) -> list[Path]:
+        markers = self.partition_dir(BATCHES, flywheel=flywheel)
+        if "cycle" in table.partition_by:
+            folders = [
+                self.partition_dir(table, flywheel=flywheel, cycle=cycle)
+                for cycle in self.cycles(table, flywheel)
+                if cycle in window
+            ]
+        else:
+            folders = [self.partition_dir(table, flywheel=flywheel)]
+        files = (path for folder in folders for path in sorted(folder.glob("[!.]*.parquet")))
+        return [path for path in files if (markers / path.name).exists()]
+
+
+def write_atomically(path: Path, table: pa.Table) -> None:
+    """Write a Parquet file so that no reader and no kill ever sees a part of it.
+
+    The bytes depend on the table alone (no clock, no host), so equal tables give equal files.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
+    try:
+        with temporary.open("wb") as handle:
+            pq.write_table(table, handle, compression="zstd")
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    # The rename itself is durable only once the folder is.
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def content_hash(*parts: object) -> str:
+    """A short stable hash of the parts, the same in every process (16 hex digits)."""
+    return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()[:16]
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()[:16]
+
+
+def _has_data(folder: Path) -> bool:
+    return any(folder.rglob("[!.]*.parquet"))
+
+
+def _cycle_in_path(path: Path) -> date:
+    return next(date.fromisoformat(part[6:]) for part in path.parts if part.startswith("cycle="))
+
+
+def _hive_types(table: TableContract) -> str:
+    return ", ".join(
+        f"'{name}': {PARTITION_COLUMNS[name][0] if name in PARTITION_COLUMNS else 'VARCHAR'}"
+        for name in table.partition_by
+    )
+
+
+def _split(ledger: TableContract, rows: pa.Table) -> Iterable[tuple[dict[str, date], pa.Table]]:
+    if "cycle" not in ledger.partition_by:
+        yield {}, rows
+        return
+    cycles = rows.column("cycle")
+    for cycle in sorted(set(cycles.to_pylist())):
+        mask = pa.compute.equal(cycles, pa.scalar(cycle, pa.date32()))
+        yield {"cycle": cycle}, rows.filter(mask).drop_columns(["cycle"])
+
+
+def _relabel(found: pa.Table, schema: pa.Schema) -> pa.Table:
+    """DuckDB returns every column nullable and undescribed; give the contract's fields back."""
+    return pa.table([found.column(field.name).cast(field.type) for field in schema], schema=schema)

@@ -1,0 +1,1 @@
+"""What is simulated or replayed, and says so: synthetic archives and the replay of archived A/B tests."""
