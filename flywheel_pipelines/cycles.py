@@ -8,7 +8,7 @@ do calendar arithmetic without paying two seconds for that import.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -62,7 +62,7 @@ def cycle_window(cycle: date, cadence: Cadence, length: int) -> tuple[date, date
 
 def cycle_start(cycle: date) -> datetime:
     """The instant a cycle begins, UTC."""
-    return datetime.combine(cycle, time(), timezone.utc)
+    return datetime.combine(cycle, time(), UTC)
 
 
 def cycle_end(cycle: date, cadence: Cadence) -> datetime:

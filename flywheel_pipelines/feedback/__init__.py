@@ -1,1 +1,1 @@
-"""Layer 2, pure: feeds, attribution, the metric view and quarantine. Takes frames and specs, returns frames; no Dagster."""
+"""Layer 2, pure: feeds, attribution, the metric view and quarantine. Frames in, frames out; no Dagster."""

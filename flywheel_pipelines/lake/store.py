@@ -13,24 +13,27 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import cast
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from flywheel_pipelines.errors import ContractError
 from flywheel_pipelines.lake.contracts import PARTITION_COLUMNS, TableContract
-from flywheel_pipelines.lake.tables import BATCHES
+from flywheel_pipelines.lake.tables import ALL_TABLES, BATCHES
 
 PART = "part.parquet"
 TEMPORARY_PREFIX = ".writing-"
 ABSENT = "absent"
+MARKER_TIME = "%Y%m%dT%H%M%SZ"
 
 
 @dataclass(frozen=True)
@@ -113,10 +116,10 @@ class Lake:
         where the ledger is partitioned by cycle. A batch cut off half-way leaves rows that do not count and that the
         next attempt with the same content overwrites.
         """
-        batch_id = str(header["batch_id"])
-        marker = self.partition_dir(BATCHES, flywheel=flywheel) / f"{batch_id}.parquet"
-        if marker.exists():
+        batch_id, recorded_at = str(header["batch_id"]), cast(datetime, header["recorded_at"])
+        if batch_id in self._markers(flywheel):
             return False
+        marker = self.partition_dir(BATCHES, flywheel=flywheel) / f"{recorded_at:{MARKER_TIME}}-{batch_id}.parquet"
         pending: list[tuple[Path, pa.Table]] = []
         for ledger, rows in facts.items():
             for partition, part in _split(ledger, rows):
@@ -126,6 +129,11 @@ class Lake:
             write_atomically(path, part)
         write_atomically(marker, BATCHES.conform(pa.Table.from_pylist([dict(header)], schema=BATCHES.schema)))
         return True
+
+    def drop(self, flywheel: str) -> None:
+        """Remove everything of one flywheel; its batches first, so that a drop cut off half-way leaves no facts."""
+        for table in (BATCHES, *(table for table in ALL_TABLES if table is not BATCHES)):
+            shutil.rmtree(self.root / table.name / f"flywheel={flywheel}", ignore_errors=True)
 
     # -- reading ----------------------------------------------------------------------------------------------------
     def read(
@@ -145,7 +153,7 @@ class Lake:
         files = self._files(table, flywheel, window)
         by_cycle = "cycle" in table.partition_by
         wanted = list(columns) if columns is not None else [*(["cycle"] if by_cycle else []), *table.columns]
-        fields = [pa.field("cycle", pa.date32()) if name == "cycle" else table.schema.field(name) for name in wanted]
+        fields = [_field(table, name) for name in wanted]
         schema = pa.schema(fields)
         if not files:
             return schema.empty_table()
@@ -170,8 +178,22 @@ class Lake:
             return [path for path in (found / PART for found in folders) if path.exists()]
         return sorted(path for path in folder.rglob(PART) if _cycle_in_path(path) in window)
 
+    def latest_batch(self, flywheel: str) -> datetime | None:
+        """When the newest batch of facts was recorded (to the second); None before the first. Reads names only."""
+        newest = max((path.name for path in self._markers(flywheel).values()), default=None)
+        if newest is None:
+            return None
+        return datetime.strptime(newest.split("-")[0], MARKER_TIME).replace(tzinfo=UTC)
+
+    def _markers(self, flywheel: str) -> dict[str, Path]:
+        """The batches that count, by id. Their file names start with the time, so that the newest needs no reading."""
+        folder = self.partition_dir(BATCHES, flywheel=flywheel)
+        return {path.stem.split("-", 1)[1]: path for path in folder.glob("[!.]*.parquet")}
+
     def _ledger_files(self, table: TableContract, flywheel: str, window: CycleWindow) -> list[Path]:
-        markers = self.partition_dir(BATCHES, flywheel=flywheel)
+        markers = self._markers(flywheel)
+        if table is BATCHES:
+            return sorted(markers.values())
         if "cycle" in table.partition_by:
             folders = [
                 self.partition_dir(table, flywheel=flywheel, cycle=cycle)
@@ -181,7 +203,7 @@ class Lake:
         else:
             folders = [self.partition_dir(table, flywheel=flywheel)]
         files = (path for folder in folders for path in sorted(folder.glob("[!.]*.parquet")))
-        return [path for path in files if (markers / path.name).exists()]
+        return [path for path in files if path.stem in markers]
 
 
 def write_atomically(path: Path, table: pa.Table) -> None:
@@ -238,10 +260,16 @@ def _split(ledger: TableContract, rows: pa.Table) -> Iterable[tuple[dict[str, da
         return
     cycles = rows.column("cycle")
     for cycle in sorted(set(cycles.to_pylist())):
-        mask = pa.compute.equal(cycles, pa.scalar(cycle, pa.date32()))
+        mask = pc.equal(cycles, pa.scalar(cycle, pa.date32()))
         yield {"cycle": cycle}, rows.filter(mask).drop_columns(["cycle"])
 
 
 def _relabel(found: pa.Table, schema: pa.Schema) -> pa.Table:
     """DuckDB returns every column nullable and undescribed; give the contract's fields back."""
     return pa.table([found.column(field.name).cast(field.type) for field in schema], schema=schema)
+
+
+def _field(table: TableContract, name: str) -> pa.Field:
+    if name in table.partition_by:
+        return pa.field(name, pa.date32() if name == "cycle" else pa.string())
+    return table.schema.field(name)

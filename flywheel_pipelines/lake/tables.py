@@ -1,5 +1,6 @@
-"""Every table of the lake, once. The Python schema, the DuckDB views with their comments and the Dagster column
-schemas are all made from here.
+"""Every table of the lake, once.
+
+The Python schema, the DuckDB views with their comments and the Dagster column schemas are all made from here.
 
 Not here: SQL marts (`dbt_project/`) and the code that fills the tables.
 """
@@ -147,7 +148,12 @@ CYCLE_MANIFEST = TableContract(
             column("scoring_model_version", TEXT, "Version of the scoring model, hash of its coefficients."),
             column("threshold_version", TEXT, "Version of the quality floor, hash of its rule."),
             column("config_hash", TEXT, "Hash of the flywheel's YAML as it was read."),
-            column("knowledge_cutoff", INSTANT, "Feedback recorded up to here could have been known when opening."),
+            column(
+                "knowledge_cutoff",
+                INSTANT,
+                "Latest feedback that the carried-in learning knew of; null in the first cycle.",
+                nullable=True,
+            ),
             column("gap_allowed", FLAG, "Whether someone opened this cycle although its predecessor was never closed."),
         ]
     ),
@@ -264,6 +270,12 @@ SCORING_MODEL = TableContract(
             column("n_briefs", WHOLE, "Briefs it learned from."),
             column(
                 "is_informative", FLAG, "False when it showed no skill on held-out recent cycles and predicts zeros."
+            ),
+            column(
+                "known_at",
+                INSTANT,
+                "recorded_at of the latest feedback it learned from; null without any.",
+                nullable=True,
             ),
             column("metrics", TEXT, "Out-of-time metrics as JSON, measured on the most recent slice of the window."),
             column("parameters", TEXT, "Hyper-parameters and small arrays as JSON."),

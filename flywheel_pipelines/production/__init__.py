@@ -1,1 +1,1 @@
-"""Layer 1, pure: briefs, arms, generation and publishing. Takes frames and specs, returns frames; no Dagster, no files."""
+"""Layer 1, pure: briefs, arms, generation and publishing. Frames and specs in, frames out; no Dagster, no files."""
