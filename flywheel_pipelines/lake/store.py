@@ -10,12 +10,12 @@ its rows count only once its row in `batches` exists, and that row is the last f
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -27,13 +27,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from flywheel_pipelines.errors import ContractError
-from flywheel_pipelines.lake.contracts import PARTITION_COLUMNS, TableContract
+from flywheel_pipelines.lake.contracts import TableContract
 from flywheel_pipelines.lake.tables import ALL_TABLES, BATCHES
 
 PART = "part.parquet"
 TEMPORARY_PREFIX = ".writing-"
 ABSENT = "absent"
 MARKER_TIME = "%Y%m%dT%H%M%SZ"
+Connect = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,10 @@ class CycleWindow:
 class Lake:
     """The tables below one folder."""
 
-    def __init__(self, root: Path | str) -> None:
-        """Name the folder; nothing is read or created until something is written."""
+    def __init__(self, root: Path | str, connect: Connect = duckdb.connect) -> None:
+        """Name the folder and how in-memory DuckDB connections are made; nothing is read or created yet."""
         self.root = Path(root)
+        self._connect = connect
 
     # -- where things are -------------------------------------------------------------------------------------------
     def partition_dir(self, table: TableContract, **partition: str | date) -> Path:
@@ -158,15 +160,15 @@ class Lake:
         if not files:
             return schema.empty_table()
         order = ", ".join([*(["cycle"] if by_cycle else []), *table.key])
-        query = f"""
-            select {", ".join(wanted)}
-            from read_parquet($files, hive_partitioning = true, hive_types = {{{_hive_types(table)}}})
-            {f"where {where}" if where else ""}
-            order by {order}
-        """
-        with contextlib.closing(duckdb.connect()) as connection:
+        used = {*wanted, *table.key, "cycle"} if columns is not None and not where else None
+        stored = pa.schema([field for field in _stored_schema(table) if used is None or field.name in used])
+        rows = pa.RecordBatchReader.from_batches(stored, _batches(table, files, stored))
+        with self._connect() as connection:
             connection.execute("set timezone = 'UTC'")
-            found = connection.execute(query, {"files": [str(path) for path in files]}).to_arrow_table()
+            connection.register("stored", rows)
+            condition = f"where {where}" if where else ""
+            query = f"select {', '.join(wanted)} from stored {condition} order by {order}"
+            found = connection.execute(query).to_arrow_table()
         return _relabel(found, schema)
 
     def _files(self, table: TableContract, flywheel: str, window: CycleWindow) -> list[Path]:
@@ -247,11 +249,33 @@ def _cycle_in_path(path: Path) -> date:
     return next(date.fromisoformat(part[6:]) for part in path.parts if part.startswith("cycle="))
 
 
-def _hive_types(table: TableContract) -> str:
-    return ", ".join(
-        f"'{name}': {PARTITION_COLUMNS[name][0] if name in PARTITION_COLUMNS else 'VARCHAR'}"
-        for name in table.partition_by
-    )
+def _stored_schema(table: TableContract) -> pa.Schema:
+    """The contract's columns behind the partition columns that the path holds."""
+    return pa.schema([*(_field(table, name) for name in table.partition_by if name != "flywheel"), *table.schema])
+
+
+def _batches(table: TableContract, files: Iterable[Path], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """The rows of all files, with their partition columns.
+
+    Each file is opened once. DuckDB's own reader opens a file again between its footer and its rows and fails when a
+    writer has replaced it in between (14 of 300 reads against a writer in a loop, `benchmarks/lake_reads.py`).
+    """
+    in_file = [name for name in schema.names if name in table.columns]
+    for path in files:
+        keys = dict(part.split("=", 1) for part in path.parts if "=" in part)
+        with pq.ParquetFile(path) as opened:
+            for batch in opened.iter_batches(columns=in_file):
+                arrays = [
+                    batch.column(field.name).cast(field.type)
+                    if field.name in in_file
+                    else pa.repeat(_partition_value(field, keys[field.name]), batch.num_rows)
+                    for field in schema
+                ]
+                yield pa.record_batch(arrays, schema=schema)
+
+
+def _partition_value(field: pa.Field, text: str) -> pa.Scalar:
+    return pa.scalar(date.fromisoformat(text) if pa.types.is_date(field.type) else text, field.type)
 
 
 def _split(ledger: TableContract, rows: pa.Table) -> Iterable[tuple[dict[str, date], pa.Table]]:
@@ -260,8 +284,7 @@ def _split(ledger: TableContract, rows: pa.Table) -> Iterable[tuple[dict[str, da
         return
     cycles = rows.column("cycle")
     for cycle in sorted(set(cycles.to_pylist())):
-        mask = pc.equal(cycles, pa.scalar(cycle, pa.date32()))
-        yield {"cycle": cycle}, rows.filter(mask).drop_columns(["cycle"])
+        yield {"cycle": cycle}, rows.filter(pc.field("cycle") == cycle).drop_columns(["cycle"])
 
 
 def _relabel(found: pa.Table, schema: pa.Schema) -> pa.Table:

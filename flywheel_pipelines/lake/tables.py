@@ -147,7 +147,9 @@ CYCLE_MANIFEST = TableContract(
             column("corpus_version", TEXT, "Version of the reference corpus, hash of its entries."),
             column("scoring_model_version", TEXT, "Version of the scoring model, hash of its coefficients."),
             column("threshold_version", TEXT, "Version of the quality floor, hash of its rule."),
-            column("config_hash", TEXT, "Hash of the flywheel's YAML as it was read."),
+            column("config_hash", TEXT, "Hash of the settings."),
+            column("settings", TEXT, "The flywheel's settings as JSON, as they were when the cycle was opened."),
+            column("is_synthetic", FLAG, "Whether the cycle runs on synthetic or simulated data."),
             column(
                 "knowledge_cutoff",
                 INSTANT,

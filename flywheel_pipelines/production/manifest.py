@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from flywheel_pipelines.errors import CycleOrderError
 from flywheel_pipelines.lake.tables import CYCLE_MANIFEST
+from flywheel_pipelines.spec import FlywheelSpec
 
 NOTHING_LEARNED = "none"
 """Version of a corpus or model that does not exist yet: the first cycle starts from the baseline."""
@@ -28,12 +29,14 @@ class CarriedIn:
     knowledge_cutoff: datetime | None
 
 
-def build_manifest(carried: CarriedIn, *, threshold_version: str, config_hash: str, gap_allowed: bool) -> pa.Table:
+def build_manifest(carried: CarriedIn, spec: FlywheelSpec, *, threshold_version: str, gap_allowed: bool) -> pa.Table:
     """The one manifest row of a cycle (contract `cycle_manifest`)."""
     row = {
         **asdict(carried),
         "threshold_version": threshold_version,
-        "config_hash": config_hash,
+        "config_hash": spec.config_hash,
+        "settings": spec.model_dump_json(),
+        "is_synthetic": spec.is_synthetic,
         "gap_allowed": gap_allowed,
     }
     return pa.Table.from_pylist([row], schema=CYCLE_MANIFEST.schema)

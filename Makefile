@@ -1,0 +1,72 @@
+# Each target sets up .venv by itself, with nothing but python3 (3.11 or newer) and pip.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+MANIFEST := dbt_project/target/manifest.json
+DBT_FILES := $(shell find dbt_project -type f \( -name '*.sql' -o -name '*.yml' \) -not -path '*/target/*' 2>/dev/null)
+
+# Nothing phones home.
+export DAGSTER_DISABLE_TELEMETRY := 1
+export DBT_SEND_ANONYMOUS_USAGE_STATS := false
+export DO_NOT_TRACK := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help install demo test test-all check format dev bench lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(STAMP) $(MANIFEST) ## Set up .venv (every other target does this by itself)
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "python3 is older than 3.11: run make PYTHON=python3.11 ..."; exit 1; }
+	@echo "Setting up $(VENV), about a minute the first time ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@# The lock is complete, so pip need not resolve anything.
+	@$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(MANIFEST): $(STAMP) $(DBT_FILES)
+	@echo "Reading the dbt project ..."
+	@$(BIN)/dbt --quiet parse --project-dir dbt_project --profiles-dir dbt_project
+	@touch $@
+
+demo: install ## Run the flywheel on a synthetic archive, or on yours: make demo ARCHIVE=path
+	@$(BIN)/flywheel demo $(if $(ARCHIVE),--archive "$(ARCHIVE)")
+
+test: install ## The tests, under ten minutes on two cores
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile
+
+test-all: install ## The tests and the slow proofs
+	$(BIN)/pytest -n 2 --dist loadfile
+
+check: install ## Lint, types, definitions, YAML, dbt, import arrows
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright --level error
+	$(BIN)/dg check defs
+	$(BIN)/dg check yaml
+	$(BIN)/dbt --quiet parse --project-dir dbt_project --profiles-dir dbt_project
+	$(BIN)/pytest -q flywheel_pipelines_tests/test_import_arrows.py
+
+format: install ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+dev: install ## Dagster UI and daemon on http://127.0.0.1:3000
+	@$(BIN)/flywheel dev
+
+bench: install ## Every benchmark, one table; BENCH_ARCHIVE=path adds those on a real archive
+	$(BIN)/python -m benchmarks $(if $(BENCH_ARCHIVE),--archive "$(BENCH_ARCHIVE)")
+
+lock: $(STAMP) ## Renew requirements.lock from pyproject.toml
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-emit-index-url --upgrade --quiet -o requirements.lock
+
+clean: ## Remove what runs have written (not .venv)
+	rm -rf data/lake data/outbox data/reports data/dagster_home data/flywheel.duckdb dbt_project/target

@@ -1,0 +1,72 @@
+"""`FlywheelComponent`: one YAML becomes the assets and jobs of one flywheel. Wiring only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic import BaseModel
+
+from flywheel_pipelines.components.kit import AssetKit
+from flywheel_pipelines.components.learning_assets import learning_assets
+from flywheel_pipelines.components.production_assets import production_assets
+from flywheel_pipelines.components.scaffold import FlywheelScaffolder
+from flywheel_pipelines.spec import FlywheelSpec
+
+
+@dg.scaffold_with(FlywheelScaffolder)
+class FlywheelComponent(dg.Component):
+    """One flywheel: outputs are produced, measured, scored against a floor fixed beforehand, and fed back.
+
+    Makes the assets `[name, table]` of one loop in the group `name`, and the jobs `<name>__open` (production of a
+    cycle) and `<name>__close` (feedback and learning of one cycle or a range of cycles in one run).
+    """
+
+    def __init__(self, spec: FlywheelSpec, folder: Path | None = None) -> None:
+        """A flywheel from its checked spec; relative file names in it are looked up in `folder`."""
+        self.spec = spec
+        self.folder = folder
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        """The attributes are the spec; there is no second schema to keep in step."""
+        return FlywheelSpec
+
+    @classmethod
+    def load(cls, attributes: Any, context: dg.ComponentLoadContext) -> FlywheelComponent:
+        """The component of one `defs.yaml`."""
+        return cls(attributes, context.path)
+
+    @classmethod
+    def get_spec(cls) -> dg.ComponentTypeSpec:
+        """How the component presents itself in `dg list components` and the docs."""
+        return dg.ComponentTypeSpec(description=cls.__doc__, tags=["flywheel"], owners=["team:flywheel"])
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """The definitions of this flywheel."""
+        return self.definitions()
+
+    def definitions(self) -> dg.Definitions:
+        """Assets and jobs, without a component context (replays change the spec in memory)."""
+        kit = AssetKit(self.spec)
+        template = self.folder / self.spec.prompt.template if self.folder and self.spec.prompt.template else None
+        opening, closing = production_assets(kit, template), learning_assets(kit, template)
+        return dg.Definitions(
+            assets=[*opening, *closing],
+            jobs=[
+                self._job("open", "Produce a cycle: briefs, manifest, outputs, what goes out.", kit, opening),
+                self._job("close", "Learn from a cycle, or a range in one run: metrics to momentum.", kit, closing),
+            ],
+        )
+
+    def _job(self, verb: str, description: str, kit: AssetKit, assets: list[dg.AssetsDefinition]):
+        return dg.define_asset_job(
+            f"{self.spec.name}__{verb}",
+            selection=dg.AssetSelection.assets(*assets),
+            partitions_def=kit.partitions,
+            description=description,
+            # One process for the whole run: a process per step costs more than the step (seconds against tenths).
+            executor_def=dg.in_process_executor,
+            tags={"flywheel": self.spec.name, "phase": verb},
+        )

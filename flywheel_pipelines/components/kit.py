@@ -1,0 +1,159 @@
+"""What the assets of every flywheel share: how they are declared, and what they show after a run.
+
+Here: the asset decorator with group, owners, kinds, tags and column schema; row counts and previews as metadata.
+Not here: the assets (`production_assets.py`, `learning_assets.py`) and any logic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from flywheel_pipelines.cycles import partitions_definition, shift_cycle
+from flywheel_pipelines.errors import FlywheelError
+from flywheel_pipelines.lake.contracts import PARTITION_COLUMNS, TableContract
+from flywheel_pipelines.lake.store import Lake, WrittenPartition
+from flywheel_pipelines.lake.versions import record_inputs
+from flywheel_pipelines.spec import FlywheelSpec
+
+PREVIEW_ROWS = 8
+PREVIEW_WIDTH = 90
+
+
+class AssetKit:
+    """Declares the assets of one flywheel alike."""
+
+    def __init__(self, spec: FlywheelSpec) -> None:
+        self.spec = spec
+        self.partitions = partitions_definition(spec.start, spec.cadence)
+
+    def key(self, table: TableContract) -> dg.AssetKey:
+        """Asset key of one of the flywheel's tables."""
+        return dg.AssetKey([self.spec.name, table.name])
+
+    def window(self, table: TableContract, length: int) -> dg.AssetDep:
+        """A dependency on the last `length` cycles of a table, the running one included."""
+        mapping = dg.TimeWindowPartitionMapping(
+            start_offset=1 - length, end_offset=0, allow_nonexistent_upstream_partitions=True
+        )
+        return dg.AssetDep(self.key(table), partition_mapping=mapping)
+
+    def asset(
+        self,
+        table: TableContract,
+        *,
+        deps: Iterable[TableContract | dg.AssetDep] = (),
+        many_cycles_per_run: bool,
+        also_writes: Iterable[TableContract] = (),
+    ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+        """Decorator: the function becomes the asset that fills `table`."""
+        policy = dg.BackfillPolicy.single_run() if many_cycles_per_run else dg.BackfillPolicy.multi_run(1)
+        metadata: dict[str, Any] = {"dagster/column_schema": column_schema(table), "dagster/table_name": table.name}
+        others = [other.name for other in also_writes]
+        if others:
+            metadata["also_writes"] = ", ".join(others)
+        return dg.asset(
+            key=self.key(table),
+            deps=[dep if isinstance(dep, dg.AssetDep) else self.key(dep) for dep in deps],
+            partitions_def=self.partitions,
+            backfill_policy=policy,
+            group_name=self.spec.name,
+            owners=list(self.spec.owners),
+            kinds={"python", "parquet"},
+            tags={"layer": table.layer, **({"synthetic": "true"} if self.spec.is_synthetic else {})},
+            description=table.description,
+            metadata=metadata,
+        )
+
+    def cycles(self, context: dg.AssetExecutionContext) -> list[date]:
+        """The cycles this run is about, in order."""
+        return sorted(date.fromisoformat(key) for key in context.partition_keys)
+
+    def previous(self, cycle: date) -> date:
+        """The cycle before."""
+        return shift_cycle(cycle, self.spec.cadence, -1)
+
+
+class Recorder:
+    """Writes the partitions of one asset run and collects what the UI shows about them."""
+
+    def __init__(self, context: dg.AssetExecutionContext, lake: Lake, flywheel: str) -> None:
+        self._context, self._lake, self._flywheel = context, lake, flywheel
+        self._written: list[tuple[date, WrittenPartition]] = []
+        self._last: pa.Table | None = None
+
+    def write(
+        self, table: TableContract, data: pa.Table, cycle: date, inputs: Iterable[tuple[TableContract, date]] = ()
+    ) -> None:
+        """Replace one partition, then note which versions it was computed from.
+
+        In this order, a kill in between leaves a partition that looks stale and is computed again, never a wrong one.
+        """
+        written = self._lake.write(table, data, flywheel=self._flywheel, cycle=cycle)
+        record_inputs(self._lake, table, self._flywheel, cycle, inputs)
+        self._written.append((cycle, written))
+        self._last = data
+        self._context.log.debug("%s %s: %s rows, version %s", table.name, cycle, written.n_rows, written.version)
+
+    def result(self, extra: Mapping[str, Any] | None = None) -> dg.MaterializeResult:
+        """Row counts over the run, a preview of the last cycle, and whatever the asset adds."""
+        metadata: dict[str, Any] = {"dagster/partition_row_count": self._written[-1][1].n_rows if self._written else 0}
+        if len(self._written) > 1:
+            metadata["cycles"] = len(self._written)
+            metadata["rows_in_run"] = sum(written.n_rows for _, written in self._written)
+        if self._last is not None and self._last.num_rows:
+            metadata["preview"] = dg.MetadataValue.md(preview(self._last))
+        version = self._written[-1][1].version if self._written else None
+        return dg.MaterializeResult(
+            metadata={**metadata, **(extra or {})}, data_version=dg.DataVersion(version) if version else None
+        )
+
+
+def column_schema(table: TableContract) -> dg.TableSchema:
+    """A contract as the column schema that the UI shows."""
+    partition = [
+        dg.TableColumn(name, PARTITION_COLUMNS[name][0].lower(), description=PARTITION_COLUMNS[name][1])
+        for name in table.partition_by
+        if name in PARTITION_COLUMNS
+    ]
+    own = [
+        dg.TableColumn(
+            field.name,
+            str(field.type),
+            description=table.describe(field.name),
+            constraints=dg.TableColumnConstraints(nullable=field.nullable, unique=(field.name,) == table.key),
+        )
+        for field in table.schema
+    ]
+    return dg.TableSchema(columns=[*partition, *own])
+
+
+def preview(data: pa.Table, rows: int = PREVIEW_ROWS) -> str:
+    """The first rows as a Markdown table; long texts shortened, pipes and line breaks made harmless."""
+    names = data.column_names
+    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
+    lines.extend(
+        "| " + " | ".join(_cell(row[name]) for name in names) + " |" for row in data.slice(0, rows).to_pylist()
+    )
+    if data.num_rows > rows:
+        lines.append(f"\n{data.num_rows - rows} more rows")
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        value = f"{len(value)} entries"
+    text = "" if value is None else str(value)
+    text = text.replace("|", "\\|").replace("\n", " ").replace("\r", " ")
+    return text if len(text) <= PREVIEW_WIDTH else text[: PREVIEW_WIDTH - 1] + "…"
+
+
+def readable_failure(error: FlywheelError) -> dg.Failure:
+    """An error the user can put right, as a step failure that is not worth retrying."""
+    return dg.Failure(description=str(error), allow_retries=False)

@@ -1,0 +1,13 @@
+"""The resources of this deployment."""
+
+import dagster as dg
+from dagster_duckdb import DuckDBResource
+
+from flywheel_pipelines.components.resources import LakeResource
+
+
+@dg.definitions
+def resources() -> dg.Definitions:
+    """In-memory DuckDB (two threads, 2 GB: raise both on a larger machine) and the lake."""
+    duckdb = DuckDBResource(database=":memory:", connection_config={"threads": 2, "memory_limit": "2GB"})
+    return dg.Definitions(resources={"duckdb": duckdb, "lake": LakeResource(duckdb=duckdb)})
