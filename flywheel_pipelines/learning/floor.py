@@ -1,0 +1,50 @@
+"""The quality floor: what an output has to beat, by how much evidence, before it may become a reference.
+
+Here: the rule itself, and how a rule becomes a level when it is not the control of the same brief. Not here: the
+probability that an output beats it (`scoring`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Above = float | Literal["control", "mean", "quantile"]
+
+
+@dataclass(frozen=True)
+class FloorRule:
+    """A threshold that was fixed before the outcomes came in.
+
+    Attributes:
+        metric: name of the metric it is about.
+        above: a number (absolute level, in units of the metric); "control" (the control outputs of the same brief, and
+            where a brief has none, the control's level in past cycles); "mean" (the flywheel's mean level in past
+            cycles); "quantile" (the level that a share `quantile` of past outputs truly lies below).
+        min_exposure: below this many exposures the decision is hold, whatever was observed.
+        confidence: promote at p_above >= confidence, reject at p_above <= 1 - confidence, hold in between.
+        quantile: only for above="quantile".
+        better: "lower" turns every comparison round; `p_above` then is the probability of lying below the floor.
+    """
+
+    metric: str
+    above: Above = "control"
+    min_exposure: float = 30
+    confidence: float = 0.9
+    quantile: float = 0.75
+    better: Literal["higher", "lower"] = "higher"
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot mean anything; raises ValueError."""
+        if isinstance(self.above, str) and self.above not in ("control", "mean", "quantile"):
+            raise ValueError(f"floor of {self.metric}: above is {self.above!r}; expected a number, control, mean or quantile")
+        for name in ("confidence", "quantile"):
+            value = getattr(self, name)
+            if not 0 < value < 1:
+                raise ValueError(f"floor of {self.metric}: {name} is {value!r}; expected a number between 0 and 1")
+        if self.confidence <= 0.5:
+            raise ValueError(f"floor of {self.metric}: confidence is {self.confidence!r}; expected more than 0.5")
+        if self.min_exposure < 0:
+            raise ValueError(f"floor of {self.metric}: min_exposure is {self.min_exposure!r}; expected 0 or more")
+        if self.better not in ("higher", "lower"):
+            raise ValueError(f"floor of {self.metric}: better is {self.better!r}; expected higher or lower")

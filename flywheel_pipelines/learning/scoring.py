@@ -1,0 +1,202 @@
+"""Scoring: the probability that an output truly beats the floor, and what follows from it.
+
+Here: joining outputs with their measurements, comparing posteriors with the floor, decision and reason. Not here: how
+the posterior comes about (`posterior`), what the floor is (`floor`).
+
+`p_above` counts every uncertainty of the comparison. Against the control of the same brief it is the probability of
+p_i - sum_j w_j p_j > 0 under the *joint* posterior of the brief's outputs; against a level from past cycles it includes
+that level's standard error. Given the level of a brief the outputs are independent, so the difference has known first
+three moments; its distribution is taken as Pearson type III with these (exact skewness matters: with few successes a
+normal approximation is too sure of promotions), and the level is integrated out by quadrature. No random numbers.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy.special import gammaincc, ndtr
+from scipy.stats import beta
+
+from flywheel_pipelines.learning.floor import FloorRule
+from flywheel_pipelines.learning.posterior import FAMILIES, BriefPosterior, Prior
+
+INTERVAL = 0.9
+"""Probability content of [lower, upper]."""
+OUTPUT_COLUMNS = ("output_id", "brief_id", "segment", "predicted")
+METRIC_COLUMNS = ("output_id", "metric", "numerator", "exposure")
+SCORE_COLUMNS = (
+    "output_id", "brief_id", "segment", "metric", "exposure", "observed", "prior_mean", "prior_strength",
+    "posterior_mean", "lower", "upper", "floor_level", "p_above", "decision", "reason",
+)  # fmt: skip
+
+
+def score_outputs(
+    outputs: pd.DataFrame,
+    metrics: pd.DataFrame,
+    history: pd.DataFrame | Prior,
+    floor: FloorRule,
+    *,
+    kind: Literal["rate"] = "rate",
+) -> pd.DataFrame:
+    """Score the outputs of one or more cycles.
+
+    Args:
+        outputs: output_id, brief_id, segment, predicted (recorded before publishing, relative log score; NaN if
+            there was none). What counts as control: column `control_weight` where there is one (in an archive of A/B
+            tests every candidate has weight 1: control is a uniformly random choice), else arm == "control".
+        metrics: output_id, metric, numerator, exposure; one row per output for `floor.metric`. Outputs without a row
+            count as not exposed.
+        history: the same columns joined, of *earlier* cycles; or a prior that was already fitted on it.
+        floor: the rule.
+        kind: kind of the metric.
+
+    Returns:
+        One row per output, in the order given, with SCORE_COLUMNS. `prior_mean` is what was expected of the output
+        given everything but the posterior update on its own brief's level; `prior_strength` is in exposures.
+        `lower` and `upper` hold 90%.
+
+    Raises:
+        ValueError: missing columns, two rows for one output, or more successes than exposures.
+    """
+    frame = join_metrics(outputs, metrics, floor.metric)
+    prior = FAMILIES[kind].fit(with_control_weight(history)) if isinstance(history, pd.DataFrame) else history
+    if frame.empty:
+        return frame.reindex(columns=list(SCORE_COLUMNS))
+    posterior = prior.posterior(frame)
+    level, p_above = _against_floor(frame, posterior, prior, floor)
+    mean, variance = posterior.moments()
+    strength = mean * (1 - mean) / variance - 1
+    tail = (1 - INTERVAL) / 2
+    exposure = frame["exposure"].to_numpy(float)
+    observed = np.divide(frame["numerator"], exposure, out=np.full(len(frame), np.nan), where=exposure > 0)
+    decision = decide(p_above, exposure, floor)
+    return frame[["output_id", "brief_id", "segment"]].assign(
+        metric=floor.metric,
+        exposure=exposure,
+        observed=observed,
+        prior_mean=posterior.prior_mean,
+        prior_strength=posterior.prior_strength,
+        posterior_mean=mean,
+        lower=beta.ppf(tail, mean * strength, (1 - mean) * strength),
+        upper=beta.ppf(1 - tail, mean * strength, (1 - mean) * strength),
+        floor_level=level,
+        p_above=p_above,
+        decision=decision,
+        reason=_reasons(floor, exposure, observed, level, p_above),
+    )
+
+
+def join_metrics(outputs: pd.DataFrame, metrics: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Outputs with numerator and exposure of one metric (0 where unmeasured) and control_weight; order kept.
+
+    Raises:
+        ValueError: missing columns, or more than one row of the metric for one output.
+    """
+    for name, frame, needed in (("outputs", outputs, OUTPUT_COLUMNS), ("metrics", metrics, METRIC_COLUMNS)):
+        missing = [column for column in needed if column not in frame]
+        if missing:
+            raise ValueError(f"{name} lack {missing}; expected {list(needed)}")
+    measured = metrics.loc[metrics["metric"] == metric, ["output_id", "numerator", "exposure"]]
+    for name, frame in (("outputs", outputs), (f"metric {metric}", measured)):
+        twice = frame["output_id"].duplicated()
+        if twice.any():
+            raise ValueError(f"{name}: output_id {frame['output_id'][twice].iloc[0]!r} appears twice; expected one row")
+    left = outputs.drop(columns=["numerator", "exposure"], errors="ignore").reset_index(drop=True)
+    joined = left.merge(measured, on="output_id", how="left", validate="1:1")
+    joined[["numerator", "exposure"]] = joined[["numerator", "exposure"]].astype(float).fillna(0.0)
+    return with_control_weight(joined)
+
+
+def with_control_weight(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with `control_weight`: as given, else 1 for outputs of the arm "control" and 0 for the others."""
+    if "control_weight" in frame:
+        return frame.assign(control_weight=frame["control_weight"].astype(float).fillna(0.0))
+    arm = frame["arm"] if "arm" in frame else pd.Series("", index=frame.index)
+    return frame.assign(control_weight=(arm == "control").astype(float))
+
+
+def decide(p_above: np.ndarray, exposure: np.ndarray, floor: FloorRule) -> np.ndarray:
+    """promote, hold or reject per output, shape (n,) of str. Hold is not reject: it means too little evidence."""
+    decision = np.full(len(p_above), "hold", dtype=object)
+    enough = exposure >= floor.min_exposure
+    decision[enough & (p_above >= floor.confidence)] = "promote"
+    decision[enough & (p_above <= 1 - floor.confidence)] = "reject"
+    return decision
+
+
+def _against_floor(
+    frame: pd.DataFrame, posterior: BriefPosterior, prior: Prior, floor: FloorRule
+) -> tuple[np.ndarray, np.ndarray]:
+    """Level of the floor and probability of beating it, per output; nan and 0.5 where the floor is not known yet."""
+    if not isinstance(floor.above, str):
+        level, error = float(floor.above), 0.0
+    elif floor.above == "quantile":
+        level, error = prior.level(floor.quantile)
+    else:
+        level, error = prior.level(control=floor.above == "control")
+    levels = np.full(len(frame), level)
+    p_above = _exceeds(posterior.mean - level, posterior.variance + error**2, posterior.third, posterior)
+    if floor.above == "control":
+        weight = frame["control_weight"].to_numpy(float) * (frame["exposure"].to_numpy(float) > 0)
+        total = np.bincount(posterior.brief, weight)[posterior.brief]
+        # An output that is its brief's only control has nothing to be compared with but the past.
+        has = (total > 0) & (weight < total)
+        share = np.divide(weight, total, out=np.zeros(len(frame)), where=has)[:, None]
+        mean, variance, third, control = _difference(posterior, share)
+        within = _exceeds(mean, variance, third, posterior)
+        levels = np.where(has, (posterior.weight[posterior.brief] * control).sum(axis=1), levels)
+        p_above = np.where(has, within, p_above)
+    p_above = np.where(np.isfinite(levels), p_above, 0.5)
+    return levels, 1 - p_above if floor.better == "lower" else p_above
+
+
+def _difference(
+    posterior: BriefPosterior, share: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Moments of p_i - sum_j share_j p_j over the brief of i at each node, and the mean of the sum; shapes (n, nodes)."""
+
+    def over_brief(values: np.ndarray) -> np.ndarray:
+        sums = [np.bincount(posterior.brief, column, minlength=len(posterior.weight)) for column in values.T]
+        return np.stack(sums, axis=1)[posterior.brief]
+
+    control = over_brief(share * posterior.mean)
+    variance = (1 - 2 * share) * posterior.variance + over_brief(share**2 * posterior.variance)
+    third = ((1 - share) ** 3 + share**3) * posterior.third - over_brief(share**3 * posterior.third)
+    return posterior.mean - control, variance, third, control
+
+
+def _exceeds(mean: np.ndarray, variance: np.ndarray, third: np.ndarray, posterior: BriefPosterior) -> np.ndarray:
+    """P(difference > 0) with the level of the brief integrated out, shape (n,)."""
+    return (posterior.weight[posterior.brief] * pearson3_above_zero(mean, variance, third)).sum(axis=1)
+
+
+def pearson3_above_zero(mean: np.ndarray, variance: np.ndarray, third: np.ndarray) -> np.ndarray:
+    """P(D > 0) for a Pearson type III (shifted gamma) variable with these central moments; normal without skewness."""
+    sd = np.sqrt(np.maximum(variance, 1e-300))
+    z, skew = mean / sd, third / np.maximum(variance, 1e-300) ** 1.5
+    slight = np.abs(skew) < 0.02
+    shape = 4 / np.where(slight, 1.0, skew) ** 2
+    # In units of sd: D = mean + sign(skew) (G - shape) / sqrt(shape) with G ~ Gamma(shape).
+    turned = np.sign(skew) * z
+    tail = gammaincc(shape, np.maximum(shape - np.sqrt(shape) * turned, 0.0))
+    return np.where(slight, ndtr(z), np.where(skew > 0, tail, 1 - tail))
+
+
+def _reasons(
+    floor: FloorRule, exposure: np.ndarray, observed: np.ndarray, level: np.ndarray, p_above: np.ndarray
+) -> list[str]:
+    """One sentence per output, e.g. "412 exposures, ctr 3.90%, floor 3.10%, 94% sure it is above"."""
+    side = "above" if floor.better == "higher" else "below"
+    reasons = []
+    for seen, value, bar, p in zip(exposure, observed, level, p_above, strict=True):
+        if seen <= 0:
+            reasons.append(f"no exposures yet, {floor.min_exposure:,.0f} needed")
+            continue
+        words = f"{seen:,.0f} exposures, {floor.metric} {value:.2%}, "
+        words += f"floor {bar:.2%}, {p:.0%} sure it is {side}" if np.isfinite(bar) else "no past to set the floor by"
+        if seen < floor.min_exposure:
+            words += f"; {floor.min_exposure:,.0f} needed before a decision"
+        reasons.append(words)
+    return reasons
