@@ -136,7 +136,9 @@ def decide_on_sample(
             posterior = prior.posterior(rows)
             scored = score_outputs(rows, rows, prior, RULE)
             frame.loc[rows.index, name] = scored["p_above"].to_numpy()
-            frame.loc[rows.index, f"{name}_predictive"] = predictive(posterior, rest[choices.index.get_indexer(rows.index)])
+            frame.loc[rows.index, f"{name}_predictive"] = predictive(
+                posterior, rest[choices.index.get_indexer(rows.index)]
+            )
     return frame
 
 

@@ -248,7 +248,7 @@ SCORED_OUTPUTS = TableContract(
             column("posterior_mean", REAL, "Expected value after its feedback."),
             column("lower", REAL, "Lower end of the central 90% posterior interval."),
             column("upper", REAL, "Upper end of the central 90% posterior interval."),
-            column("floor_level", REAL, "The value it had to beat."),
+            column("floor_level", REAL, "The value it had to beat; null while nothing sets it.", nullable=True),
             column("p_above", REAL, "Probability that its true value beats the floor."),
             column("decision", TEXT, "promote, hold (too little evidence) or reject."),
             column("reason", TEXT, "Why, in words and numbers."),
@@ -261,29 +261,43 @@ SCORED_OUTPUTS = TableContract(
 SCORING_MODEL = TableContract(
     name="scoring_model",
     layer="learning",
-    description="The model that predicts from text which candidate of a brief wins; one row per cycle.",
+    description="The model that predicts from text which output of a brief wins, with its own account of its skill.",
     key=("model_version",),
     schema=pa.schema(
         [
             column("model_version", TEXT, "Hash of everything a prediction depends on."),
-            column("window_first", DAY, "Earliest cycle it may have learned from."),
-            column("window_last", DAY, "Latest cycle it may have learned from."),
+            column("as_of", DAY, "The cycle it is for; it learned from strictly earlier ones."),
+            column("window_first", DAY, "Earliest cycle it learned from; null when there was nothing.", nullable=True),
+            column("window_last", DAY, "Latest cycle it learned from; null when there was nothing.", nullable=True),
             column("n_outputs", WHOLE, "Outputs it learned from."),
             column("n_briefs", WHOLE, "Briefs it learned from."),
             column(
-                "is_informative", FLAG, "False when it showed no skill on held-out recent cycles and predicts zeros."
+                "is_skilled", FLAG, "False when it showed no skill on held-out recent cycles; it then predicts zeros."
             ),
-            column(
-                "known_at",
-                INSTANT,
-                "recorded_at of the latest feedback it learned from; null without any.",
-                nullable=True,
-            ),
-            column("metrics", TEXT, "Out-of-time metrics as JSON, measured on the most recent slice of the window."),
-            column("parameters", TEXT, "Hyper-parameters and small arrays as JSON."),
-            column("features", pa.list_(TEXT), "Feature names, in the order of the coefficients."),
-            column("coefficients", pa.list_(pa.float32()), "One coefficient per feature."),
-            column("idf", pa.list_(pa.float32()), "Inverse document frequency per text feature; 1 for the others."),
+            column("reason", TEXT, "Why it is or is not in use, in words."),
+            column("known_at", INSTANT, "Latest feedback it learned from; null without any.", nullable=True),
+            column("holdout_correlation", REAL, "Correlation of prediction and outcome within held-out briefs."),
+            column("holdout_hit_rate", REAL, "Share of held-out briefs whose best-predicted output was the best."),
+            column("holdout_chance", REAL, "Hit rate of a random choice on the same briefs."),
+            column("holdout_briefs", WHOLE, "Held-out briefs, the most recent of the window."),
+            column("settings", TEXT, "Every scalar of the model as JSON: scale, spreads, strength, hold-out."),
+        ]
+    ),
+)
+
+SCORING_MODEL_TERMS = TableContract(
+    name="scoring_model_terms",
+    layer="learning",
+    description="What the scoring model learned: one coefficient per term, readable and sufficient to predict again.",
+    key=("kind", "term"),
+    schema=pa.schema(
+        [
+            column("kind", TEXT, "words, chars, segment_words (terms of the text) or style (hand-made features)."),
+            column("term", TEXT, "The term or the name of the style feature."),
+            column("coefficient", pa.float32(), "Its weight in the prediction."),
+            column("idf", pa.float32(), "Inverse document frequency; null for style features.", nullable=True),
+            column("centre", pa.float32(), "Mean subtracted from a style feature; null for terms.", nullable=True),
+            column("scale", pa.float32(), "What a style feature is divided by; null for terms.", nullable=True),
         ]
     ),
 )
@@ -412,7 +426,7 @@ INPUT_VERSIONS = TableContract(
 ALL_TABLES: tuple[TableContract, ...] = (
     BATCHES, QUARANTINE, ARCHIVE_CANDIDATES, METRIC_LEDGER, THRESHOLDS,
     BRIEFS, CYCLE_MANIFEST, GENERATED_OUTPUTS, PUBLISHED_OUTPUTS,
-    PERFORMANCE_METRICS, SCORED_OUTPUTS, SCORING_MODEL, REFERENCE_CORPUS, REFRESHED_PROMPT,
+    PERFORMANCE_METRICS, SCORED_OUTPUTS, SCORING_MODEL, SCORING_MODEL_TERMS, REFERENCE_CORPUS, REFRESHED_PROMPT,
     BRIEF_OUTCOMES, MOMENTUM, AUDIT, INPUT_VERSIONS,
 )  # fmt: skip
 TABLES: dict[str, TableContract] = {table.name: table for table in ALL_TABLES}

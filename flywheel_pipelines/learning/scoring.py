@@ -152,9 +152,7 @@ def _against_floor(
     return levels, 1 - p_above if floor.better == "lower" else p_above
 
 
-def _difference(
-    posterior: BriefPosterior, share: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _difference(posterior: BriefPosterior, share: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Moments of p_i - sum_j share_j p_j over the brief of i at each node, and the mean of the sum; shapes (n, nodes)."""
 
     def over_brief(values: np.ndarray) -> np.ndarray:
