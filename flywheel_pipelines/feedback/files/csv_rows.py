@@ -1,0 +1,221 @@
+"""Rows of a CSV, TSV or semicolon file, plain or gzipped, as columns of text.
+
+Here: the delimiter, the header, broken rows (ragged, unclosed quotes, cells without end) and how reading goes on after
+one. Not here: what cells mean.
+
+One unclosed quote must cost one row, not the rest of the file: the lines it swallowed are read again, up to a budget
+that keeps a hostile file from making this quadratic.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+from collections import deque
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
+from pathlib import Path
+
+import pyarrow as pa
+
+from flywheel_pipelines.errors import InputFileError
+from flywheel_pipelines.feedback.files.cells import SHOWN, WHOLE_ROW, RowProblem, shown, text_array, too_long
+from flywheel_pipelines.feedback.files.opening import FileKind, open_text
+
+DELIMITERS = (",", "\t", ";", "|")
+CHUNK_ROWS = 50_000
+CHUNK_CHARACTERS = 1 << 25
+LONGEST_CELL = 1 << 24
+"""Characters after which Python's csv gives a cell up; else one open quote would hold the whole file in memory."""
+LONGEST_LINE = 1 << 25
+REREAD_BUDGET = 2_000_000
+"""Lines that may be read a second time in one file."""
+
+
+class _LineTooLongError(Exception):
+    """A physical line above LONGEST_LINE; its rest was skipped."""
+
+
+class _Lines:
+    """The physical lines of a file: bounded in length, and able to be read again."""
+
+    def __init__(self, stream: io.TextIOWrapper) -> None:
+        self.number = 0
+        self.of_record: list[str] = []
+        self._stream = stream
+        self._again: deque[str] = deque()
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else self._stream.readline(LONGEST_LINE)
+        if not line:
+            raise StopIteration
+        self.number += 1
+        if len(line) >= LONGEST_LINE and line[-1] not in "\r\n":
+            while (rest := self._stream.readline(LONGEST_LINE)) and rest[-1] not in "\r\n":
+                pass
+            self.of_record.append(line[:SHOWN])
+            raise _LineTooLongError
+        self.of_record.append(line)
+        return line
+
+    def reread(self, lines: Sequence[str]) -> None:
+        """Put lines back in front."""
+        self._again.extendleft(reversed(lines))
+        self.number -= len(lines)
+
+
+class CsvRows:
+    """Reads the rows below the header, chunk by chunk; `broken_rows` and `broken_cells` fill up on the way."""
+
+    def __init__(self, path: Path, header: list[str], columns: Sequence[str], *, delimiter: str, limit: int) -> None:
+        """Name what to read. `columns` are names of the header; `limit` is the most characters a cell may have."""
+        self.n_rows = 0
+        self.broken_rows: list[RowProblem] = []
+        self.broken_cells: list[RowProblem] = []
+        self._path, self._header, self._columns = path, header, columns
+        self._delimiter, self._limit = delimiter, limit
+        indexes = [header.index(name) for name in columns]
+        # itemgetter gives a bare cell for a single index; a slice keeps it a sequence.
+        self._pick = itemgetter(*indexes) if len(indexes) > 1 else itemgetter(slice(indexes[0], indexes[0] + 1))
+        self._budget = REREAD_BUDGET
+        self._rows: list[int] = []
+        self._cells: list[tuple[str | None, ...]] = []
+        self._characters = 0
+
+    def chunks(self, kind: FileKind) -> Iterator[list[pa.Array]]:
+        """Row numbers and then one text column per wanted column, for some thousands of rows at a time."""
+        with open_text(self._path, kind) as stream, _cell_limit():
+            lines = _Lines(stream)
+            # strict: a stray quote is an error instead of a guess.
+            records = csv.reader(lines, delimiter=self._delimiter, strict=True)
+            is_header = True
+            while True:
+                try:
+                    for record in records:
+                        if not is_header:
+                            self._take(record, lines)
+                        is_header = False
+                        lines.of_record.clear()
+                        if len(self._rows) >= CHUNK_ROWS or self._characters >= CHUNK_CHARACTERS:
+                            yield self._flush()
+                    break
+                except _LineTooLongError:
+                    self._put_aside(lines, f"a line of more than {LONGEST_LINE:,} characters", resume=False)
+                except csv.Error as error:
+                    self._put_aside(lines, _explain(error), resume=True)
+            yield self._flush()
+
+    def _take(self, record: list[str], lines: _Lines) -> None:
+        if not record:
+            return
+        self.n_rows += 1
+        if len(record) != len(self._header):
+            found = self._delimiter.join(cell[:SHOWN] for cell in record[:SHOWN])
+            reason = (
+                f"line {lines.number}: the row has {len(record)} cells, the header has {len(self._header)}, so it is "
+                "unknown which cell belongs where. Put quotes around cells that contain the delimiter "
+                f"({_delimiter_name(self._delimiter)}), or add the missing cells."
+            )
+            self.broken_rows.append(RowProblem(self.n_rows, WHOLE_ROW, shown(found), reason))
+            return
+        wanted: tuple[str | None, ...] = self._pick(record)
+        size = sum(map(len, lines.of_record))
+        if size > self._limit:
+            wanted = self._shorten(wanted)
+            size = sum(len(cell) for cell in wanted if cell)
+        self._characters += size
+        self._rows.append(self.n_rows)
+        self._cells.append(wanted)
+
+    def _shorten(self, cells: Sequence[str | None]) -> tuple[str | None, ...]:
+        kept: list[str | None] = []
+        for name, cell in zip(self._columns, cells, strict=True):
+            if cell is not None and len(cell) > self._limit:
+                self.broken_cells.append(too_long(self.n_rows, name, cell, self._limit))
+                cell = None
+            kept.append(cell)
+        return tuple(kept)
+
+    def _put_aside(self, lines: _Lines, what: str, *, resume: bool) -> None:
+        """Put a broken record aside; with `resume` its first line only, while the lines after it may be read again."""
+        record, first_line = list(lines.of_record), lines.number - len(lines.of_record) + 1
+        lines.of_record.clear()
+        swallowed = record[1:]
+        extent = f"line {first_line}"
+        if resume and self._budget >= len(swallowed):
+            self._budget -= len(swallowed)
+            lines.reread(swallowed)
+        elif swallowed:
+            extent = f"lines {first_line} to {lines.number}, put aside together"
+        self.n_rows += 1
+        reason = f'{extent}: {what}. Close every quote and double the quotes inside a cell (""), then hand it in again.'
+        self.broken_rows.append(RowProblem(self.n_rows, WHOLE_ROW, shown(record[0] if record else ""), reason))
+
+    def _flush(self) -> list[pa.Array]:
+        columns = list(zip(*self._cells, strict=True)) or [()] * len(self._columns)
+        arrays = [pa.array(self._rows, pa.int64())]
+        for name, values in zip(self._columns, columns, strict=True):
+            array, problems = text_array(values, self._rows, name)
+            arrays.append(array)
+            self.broken_cells.extend(problems)
+        self._rows, self._cells, self._characters = [], [], 0
+        return arrays
+
+
+def read_csv_header(path: Path, kind: FileKind) -> tuple[list[str], str]:
+    """Column names, trimmed, and the delimiter: the one that splits the first line into the most cells.
+
+    Raises:
+        InputFileError: there is no text, it is not text, or the first row cannot be read as a header.
+    """
+    with open_text(path, kind) as stream, _cell_limit():
+        line = stream.readline(LONGEST_CELL)
+        if not line.strip():
+            raise InputFileError(f"{path}: holds no header in its first line. Write the column names there.")
+        if "\0" in line:
+            raise InputFileError(f"{path}: is not text (its first line holds NUL bytes). Export it as CSV in UTF-8.")
+        delimiter = max(DELIMITERS, key=lambda candidate: len(_cells_of(line, candidate)))
+        stream.seek(0)
+        try:
+            header = next(csv.reader(iter(lambda: stream.readline(LONGEST_CELL), ""), delimiter=delimiter, strict=True))
+        except csv.Error as error:
+            raise InputFileError(
+                f"{path}: the header cannot be read: {_explain(error)}. Found: {shown(line)}. Correct the first line."
+            ) from error
+    return [name.strip() for name in header], delimiter
+
+
+def _cells_of(line: str, delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:
+        return []
+
+
+def _explain(error: csv.Error) -> str:
+    text = str(error)
+    if "unexpected end of data" in text:
+        return "a quote is opened and never closed"
+    if "expected after" in text:
+        return "a quote is not closed, or a quote inside a cell is not doubled"
+    if "field limit" in text:
+        return f"a cell of more than {LONGEST_CELL:,} characters"
+    return f"not readable as CSV ({text})"
+
+
+def _delimiter_name(delimiter: str) -> str:
+    return "tab" if delimiter == "\t" else delimiter
+
+
+@contextlib.contextmanager
+def _cell_limit() -> Iterator[None]:
+    # The limit is global to Python's csv module; other users of it in this process keep theirs.
+    before = csv.field_size_limit(LONGEST_CELL)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
