@@ -54,9 +54,7 @@ class NodeOutcome:
             return f"{self.kind} {self.name}: {self.status}. {self.message}"
         models = ", ".join(self.tested_models)
         lines = [f"{self.kind} {self.name} (on {models}): {self.n_failures} row(s) object. For example:"]
-        lines += [
-            "  " + ", ".join(f"{column}={_shorten(value)}" for column, value in row.items()) for row in self.rows
-        ]
+        lines += ["  " + ", ".join(f"{column}={_shorten(value)}" for column, value in row.items()) for row in self.rows]
         return "\n".join(lines)
 
 
@@ -77,8 +75,7 @@ def dbt_build(project: Path, build_file: Path, target: Path) -> list[NodeOutcome
     nodes = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
     with contextlib.closing(duckdb.connect(str(build_file), read_only=True)) as connection:
         return [
-            _outcome(result, nodes, connection)
-            for result in json.loads(results.read_text(encoding="utf-8"))["results"]
+            _outcome(result, nodes, connection) for result in json.loads(results.read_text(encoding="utf-8"))["results"]
         ]
 
 
@@ -127,16 +124,14 @@ def _run_dbt(
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-def _outcome(
-    result: dict[str, Any], manifest: dict[str, Any], connection: duckdb.DuckDBPyConnection
-) -> NodeOutcome:
+def _outcome(result: dict[str, Any], manifest: dict[str, Any], connection: duckdb.DuckDBPyConnection) -> NodeOutcome:
     unique_id: str = result["unique_id"]
     kind: Any = unique_id.split(".")[0]
     node = manifest["unit_tests" if kind == "unit_test" else "nodes"][unique_id]
     status = _STATUS.get(result["status"], "error")
-    tested = tuple(
-        parent.split(".")[-1] for parent in node["depends_on"]["nodes"] if parent.startswith("model.")
-    )
+    # A test that compares two models is declared on one of them; a test in a file of its own is about all it reads.
+    about = [node["attached_node"]] if node.get("attached_node") else node["depends_on"]["nodes"]
+    tested = tuple(parent.split(".")[-1] for parent in about if parent.startswith("model."))
     rows: tuple[dict[str, Any], ...] = ()
     if kind == "test" and status in {"fail", "warn"} and result.get("compiled_code"):
         rows = _sample(connection, result["compiled_code"])

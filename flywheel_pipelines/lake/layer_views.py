@@ -6,7 +6,9 @@ analysts query (`dbt_project/`).
 
 from __future__ import annotations
 
+import contextlib
 import re
+from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -18,6 +20,7 @@ SCHEMA = "lake"
 _PARTITION_DESCRIPTIONS = {"consumer": "Table that was computed from the input."}
 
 
+@cache
 def view_columns(contract: TableContract) -> dict[str, tuple[str, str]]:
     """Every column of a table's view, partition columns first: name to (DuckDB type, description)."""
     partition = {
@@ -25,10 +28,9 @@ def view_columns(contract: TableContract) -> dict[str, tuple[str, str]]:
         for name in contract.partition_by
     }
     # DuckDB itself says which type it reads an Arrow type as; a mapping kept by hand would drift.
-    types = duckdb.from_arrow(contract.empty()).types
-    own = {
-        name: (str(kind), contract.describe(name)) for name, kind in zip(contract.columns, types, strict=True)
-    }
+    with contextlib.closing(duckdb.connect()) as connection:
+        types = connection.from_arrow(contract.empty()).types
+    own = {name: (str(kind), contract.describe(name)) for name, kind in zip(contract.columns, types, strict=True)}
     return partition | own
 
 
