@@ -1,0 +1,160 @@
+with
+
+generated as (
+
+    select * from {{ ref('stg_generated_outputs') }}
+
+),
+
+manifests as (
+
+    select
+        *,
+        cast(cycle as varchar) as cycle_id
+    from {{ ref('stg_cycle_manifest') }}
+
+),
+
+corpus as (
+
+    select * from {{ ref('stg_reference_corpus') }}
+
+),
+
+prompts as (
+
+    select * from {{ ref('stg_refreshed_prompt') }}
+
+),
+
+produced as (
+
+    select
+        flywheel,
+        cycle,
+        'brief' as from_kind,
+        brief_id as from_id,
+        'answered_by' as relation,
+        'output' as to_kind,
+        output_id as to_id
+    from generated
+
+    union all
+
+    select
+        flywheel,
+        cycle,
+        'cycle' as from_kind,
+        cast(cycle as varchar) as from_id,
+        'produced' as relation,
+        'output' as to_kind,
+        output_id as to_id
+    from generated
+
+    union all
+
+    select
+        flywheel,
+        cycle,
+        'output' as from_kind,
+        unnest(reference_ids) as from_id,
+        'reference_for' as relation,
+        'output' as to_kind,
+        output_id as to_id
+    from generated
+
+),
+
+learned as (
+
+    select
+        flywheel,
+        cycle,
+        'output' as from_kind,
+        reference_id as from_id,
+        'entered' as relation,
+        'corpus' as to_kind,
+        corpus_version as to_id
+    from corpus
+
+    union all
+
+    select
+        flywheel,
+        cycle,
+        'corpus' as from_kind,
+        corpus_version as from_id,
+        'rendered_into' as relation,
+        'prompt' as to_kind,
+        prompt_version as to_id
+    from prompts
+
+    union all
+
+    select
+        flywheel,
+        cycle,
+        'prompt' as from_kind,
+        parent_version as from_id,
+        'revised_into' as relation,
+        'prompt' as to_kind,
+        prompt_version as to_id
+    from prompts
+    where parent_version is not null and is_changed
+
+),
+
+pinned as (
+
+    unpivot (
+        select
+            flywheel,
+            cycle,
+            cycle_id as to_id,
+            prompt_version as prompt,
+            corpus_version as corpus,
+            scoring_model_version as scoring_model,
+            threshold_version as threshold
+        from manifests
+    )
+    on prompt, corpus, scoring_model, threshold
+    into name from_kind value from_id
+
+),
+
+edges as (
+
+    select * from produced
+    union all
+    select * from learned
+    union all
+    select
+        flywheel,
+        cycle,
+        from_kind,
+        from_id,
+        'pinned_by' as relation,
+        'cycle' as to_kind,
+        to_id
+    from pinned
+
+),
+
+-- An edge may hold in many cycles (a corpus that stays the same); it is one edge, dated when it first held.
+final as (
+
+    select
+        flywheel,
+        from_kind,
+        from_id,
+        relation,
+        to_kind,
+        to_id,
+        min(cycle) as cycle
+    from edges
+    group by 1, 2, 3, 4, 5, 6
+
+)
+
+select * from final
+order by flywheel, cycle, relation, from_id, to_id

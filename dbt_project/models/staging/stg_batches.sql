@@ -1,0 +1,35 @@
+with
+
+source as (
+
+    select * from {{ source('lake', 'batches') }}
+
+),
+
+renamed as (
+
+    select
+
+        ---------- ids
+        flywheel,
+        batch_id,
+
+        ---------- text
+        source,
+
+        ---------- numerics
+        n_rows,
+        n_quarantined,
+
+        ---------- dates
+        first_cycle,
+        last_cycle,
+
+        ---------- timestamps
+        recorded_at
+
+    from source
+
+)
+
+select * from renamed

@@ -1,0 +1,36 @@
+with
+
+source as (
+
+    select * from {{ source('lake', 'brief_outcomes') }}
+
+),
+
+renamed as (
+
+    select
+
+        ---------- ids
+        flywheel,
+        brief_id,
+
+        ---------- text
+        segment,
+
+        ---------- numerics
+        flywheel_value,
+        control_value,
+        n_measured,
+        chance,
+
+        ---------- booleans
+        hit,
+
+        ---------- dates
+        cycle
+
+    from source
+
+)
+
+select * from renamed

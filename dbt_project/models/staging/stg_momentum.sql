@@ -1,0 +1,44 @@
+with
+
+source as (
+
+    select * from {{ source('lake', 'momentum') }}
+
+),
+
+renamed as (
+
+    select
+
+        ---------- ids
+        flywheel,
+
+        ---------- text
+        scope,
+        metric,
+
+        ---------- numerics
+        n_briefs,
+        flywheel_mean,
+        control_mean,
+        lift,
+        lower,
+        upper,
+        hit_rate,
+        chance_rate,
+        n_contrasts,
+        n_flywheel,
+        n_control,
+        n_both,
+
+        ---------- dates
+        cycle,
+
+        ---------- lists
+        sums
+
+    from source
+
+)
+
+select * from renamed

@@ -1,0 +1,37 @@
+with
+
+source as (
+
+    select * from {{ source('lake', 'refreshed_prompt') }}
+
+),
+
+renamed as (
+
+    select
+
+        ---------- ids
+        flywheel,
+        prompt_version,
+        parent_version,
+        corpus_version,
+        template_hash,
+
+        ---------- text
+        author,
+        text,
+
+        ---------- numerics
+        n_references,
+
+        ---------- booleans
+        is_changed,
+
+        ---------- dates
+        cycle
+
+    from source
+
+)
+
+select * from renamed

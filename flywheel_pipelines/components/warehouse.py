@@ -1,0 +1,184 @@
+"""The warehouse as Dagster assets: one per dbt mart, and the published DuckDB file.
+
+Here: wiring. One op publishes (`lake/publish.py`) and only then reports the marts as materialized, so that the UI never
+shows a mart that no analyst can read yet. dbt's own Dagster integration reports each model when it is built, which is
+before the audit; that is why it is not used here.
+Not here: SQL and its tests (`dbt_project/`), and the steps of a publish.
+"""
+
+# No `from __future__ import annotations`: Dagster reads the type of an op's context from the annotation itself.
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import dagster as dg
+import yaml
+from pydantic import Field
+
+from flywheel_pipelines.errors import PublishError
+from flywheel_pipelines.lake.dbt import NodeOutcome, dbt_manifest
+from flywheel_pipelines.lake.marts import Mart, read_marts
+from flywheel_pipelines.lake.publish import AuditError, PublishReport, publish
+from flywheel_pipelines.paths import DataPaths
+
+GROUP = "warehouse"
+PUBLISHED_FILE = dg.AssetKey([GROUP, "published_file"])
+PUBLISH_JOB = "warehouse__publish"
+CHECK = "dbt_tests"
+FLYWHEEL_TYPE = "FlywheelComponent"
+TABLES_OF_OTHER_ASSETS = {"brief_outcomes": "momentum", "audit": "momentum"}
+"""Lake tables that are written by the asset of another table; every other table that has an asset gave it its name."""
+TABLES_WITHOUT_ASSET = frozenset(
+    {"batches", "quarantine", "archive_candidates", "metric_ledger", "thresholds", "input_versions"}
+)
+"""Ledgers that feeds append to, and the book of versions: no asset materializes them."""
+
+
+class WarehouseComponent(dg.Component, dg.Model, dg.Resolvable):
+    """The DuckDB file that analysts open: dbt marts over the lake of every flywheel, published only when audited."""
+
+    owners: list[str] = Field(default_factory=list, description="team:<name> or an e-mail address.")
+    flywheels: list[str] | None = Field(
+        default=None, description="Flywheels whose assets the marts are made from; default: every one below defs/."
+    )
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """The marts, the published file with its checks, and the job that publishes."""
+        flywheels = self.flywheels if self.flywheels is not None else find_flywheels(context.defs_module_path)
+        marts = read_marts(dbt_manifest())
+        return dg.Definitions(
+            assets=[publishing_asset(marts, flywheels, self.owners)],
+            jobs=[
+                dg.define_asset_job(
+                    PUBLISH_JOB,
+                    selection=dg.AssetSelection.groups(GROUP),
+                    description="Build the DuckDB file from the lake, audit it, and put it in place.",
+                )
+            ],
+        )
+
+
+def find_flywheels(defs_folder: Path) -> list[str]:
+    """Names of the flywheels that are declared below a folder of definitions."""
+    names = set()
+    for path in defs_folder.rglob("defs.yaml"):
+        for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
+            # A file that is no mapping is for its own component to refuse, with its own words.
+            if isinstance(document, dict) and str(document.get("type", "")).endswith(f".{FLYWHEEL_TYPE}"):
+                names.add((document.get("attributes") or {}).get("name"))
+    return sorted(name for name in names if name)
+
+
+def upstream_assets(mart: Mart, flywheels: Iterable[str]) -> list[dg.AssetKey]:
+    """The assets a mart is made from: those of its lake tables, for every flywheel, and the marts it reads."""
+    assets = {
+        TABLES_OF_OTHER_ASSETS.get(table, table) for table in mart.lake_tables if table not in TABLES_WITHOUT_ASSET
+    }
+    tables = [dg.AssetKey([flywheel, asset]) for flywheel in sorted(flywheels) for asset in sorted(assets)]
+    return [*tables, *(dg.AssetKey([GROUP, name]) for name in sorted(mart.marts))]
+
+
+def publishing_asset(marts: Sequence[Mart], flywheels: Iterable[str], owners: Sequence[str]) -> dg.AssetsDefinition:
+    """Every mart and the published file, materialized together by one publish."""
+    flywheels = list(flywheels)
+    specs = [_mart_spec(mart, flywheels, owners) for mart in marts]
+    published = dg.AssetSpec(
+        PUBLISHED_FILE,
+        deps=[spec.key for spec in specs],
+        description="The DuckDB file that analysts open. It is replaced whole, and only after every dbt test passed on "
+        "the new one; whoever has the old one open keeps reading it.",
+        group_name=GROUP,
+        kinds={"duckdb"},
+        tags={"layer": GROUP},
+        owners=list(owners),
+    )
+    check_specs = [
+        dg.AssetCheckSpec(CHECK, asset=spec.key, description=f"dbt's tests on {spec.key.path[-1]}.") for spec in specs
+    ]
+    check_specs.append(
+        dg.AssetCheckSpec(CHECK, asset=PUBLISHED_FILE, description="Every dbt model built and every dbt test passed.")
+    )
+
+    @dg.multi_asset(name="write_audit_publish", specs=[*specs, published], check_specs=check_specs)
+    def write_audit_publish(
+        context: dg.AssetExecutionContext,
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+        try:
+            report = publish(DataPaths.from_environment())
+        except AuditError as error:
+            for spec in [*specs, published]:
+                yield check_result(spec.key, error.outcomes)
+            raise dg.Failure(str(error), allow_retries=False) from error
+        except PublishError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+        for warning in report.warnings:
+            context.log.warning(warning.explain())
+        for spec in specs:
+            yield dg.MaterializeResult(
+                asset_key=spec.key,
+                metadata={"dagster/row_count": report.mart_rows[spec.key.path[-1]]},
+                check_results=[check_result(spec.key, report.outcomes)],
+            )
+        yield dg.MaterializeResult(
+            asset_key=PUBLISHED_FILE,
+            metadata=_describe(report),
+            check_results=[check_result(PUBLISHED_FILE, report.outcomes)],
+        )
+
+    return write_audit_publish
+
+
+def check_result(key: dg.AssetKey, outcomes: Sequence[NodeOutcome]) -> dg.AssetCheckResult:
+    """The outcomes of dbt as the check of one mart, or of the whole file: red on a failure, yellow on a warning."""
+    name = key.path[-1]
+    about = [
+        outcome
+        for outcome in outcomes
+        if key == PUBLISHED_FILE or name == outcome.name or name in outcome.tested_models
+    ]
+    objections = [outcome for outcome in about if outcome.status != "pass"]
+    only_warnings = all(outcome.is_good for outcome in objections)
+    metadata: dict[str, dg.MetadataValue] = {"checked": dg.MetadataValue.int(len(about))}
+    if objections:
+        text = "\n\n".join(outcome.explain() for outcome in objections if outcome.status != "skipped")
+        skipped = sum(outcome.status == "skipped" for outcome in objections)
+        metadata["failing"] = dg.MetadataValue.json([o.name for o in objections if o.status != "skipped"])
+        metadata["skipped"] = dg.MetadataValue.int(skipped)
+        metadata["objections"] = dg.MetadataValue.text(text or "Skipped, because something it depends on failed.")
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=CHECK,
+        passed=not objections,
+        severity=dg.AssetCheckSeverity.WARN if only_warnings else dg.AssetCheckSeverity.ERROR,
+        metadata=metadata,
+    )
+
+
+def _mart_spec(mart: Mart, flywheels: Sequence[str], owners: Sequence[str]) -> dg.AssetSpec:
+    columns = [
+        dg.TableColumn(name, kind or "?", description=description) for name, (kind, description) in mart.columns.items()
+    ]
+    return dg.AssetSpec(
+        dg.AssetKey([GROUP, mart.name]),
+        deps=upstream_assets(mart, flywheels),
+        description=mart.description,
+        metadata={
+            "dagster/column_schema": dg.TableSchema(columns=columns),
+            "dagster/table_name": f"flywheel.main.{mart.name}",
+        },
+        group_name=GROUP,
+        kinds={"dbt", "duckdb"},
+        tags={"layer": GROUP},
+        owners=list(owners),
+    )
+
+
+def _describe(report: PublishReport) -> dict[str, dg.MetadataValue]:
+    table = "\n".join(f"| {mart} | {rows:,} |" for mart, rows in sorted(report.mart_rows.items()))
+    return {
+        "path": dg.MetadataValue.path(report.path),
+        "size": dg.MetadataValue.text(f"{report.n_bytes / 1e6:,.1f} MB"),
+        "n_bytes": dg.MetadataValue.int(report.n_bytes),
+        "rows": dg.MetadataValue.md(f"| mart | rows |\n|---|---:|\n{table}"),
+        "warnings": dg.MetadataValue.int(len(report.warnings)),
+        "seconds": dg.MetadataValue.float(round(report.seconds, 1)),
+    }
