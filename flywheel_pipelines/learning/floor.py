@@ -37,7 +37,9 @@ class FloorRule:
     def __post_init__(self) -> None:
         """Refuse values that cannot mean anything; raises ValueError."""
         if isinstance(self.above, str) and self.above not in ("control", "mean", "quantile"):
-            raise ValueError(f"floor of {self.metric}: above is {self.above!r}; expected a number, control, mean or quantile")
+            raise ValueError(
+                f"floor of {self.metric}: above is {self.above!r}; expected a number, control, mean or quantile"
+            )
         for name in ("confidence", "quantile"):
             value = getattr(self, name)
             if not 0 < value < 1:

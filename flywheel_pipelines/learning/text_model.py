@@ -241,7 +241,9 @@ def _check(training: pd.DataFrame) -> None:
             bad |= training[name].to_numpy(float) < 0
         if bad.any():
             row = training[bad].iloc[0]
-            raise ValueError(f"training frame, brief {row['brief_id']!r}: {name} is {row[name]!r}; expected a number >= 0")
+            raise ValueError(
+                f"training frame, brief {row['brief_id']!r}: {name} is {row[name]!r}; expected a number >= 0"
+            )
 
 
 def _prepare(window: pd.DataFrame) -> _Window:
@@ -290,9 +292,7 @@ def _variances(y: np.ndarray, variance: np.ndarray, brief: np.ndarray) -> tuple[
 
 def _design(docs: list[Doc]) -> _Design:
     kinds = ["words", "chars"] + (["segment_words"] if len({segment for segment, _ in docs}) > 1 else [])
-    blocks = tuple(
-        TermBlock.fit(kind, docs, min_docs=3 if kind == "chars" else 2, max_terms=40_000) for kind in kinds
-    )
+    blocks = tuple(TermBlock.fit(kind, docs, min_docs=3 if kind == "chars" else 2, max_terms=40_000) for kind in kinds)
     raw = style_matrix([text for _, text in docs])
     centre, spread = raw.mean(axis=0).astype(np.float32), raw.std(axis=0).astype(np.float32)
     style = _standardised([text for _, text in docs], centre, spread)
