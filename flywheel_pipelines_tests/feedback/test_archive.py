@@ -129,6 +129,12 @@ def test_segment_and_title_are_taken_from_the_first_row_that_has_them(tmp_path: 
     assert [len(title) for title in batch.candidates["title"].to_pylist()] == [120, 120, 2]
 
 
+def test_a_title_is_one_line(tmp_path: Path) -> None:
+    mapping = MAPPING.model_copy(update={"columns": MAPPING.columns.model_copy(update={"title": "name"})})
+    path = write(tmp_path, f'{GOOD},"two\nlines\x1b[2J"', header=f"{HEADER},name")
+    assert read_archive(path, mapping, cadence=Cadence.WEEKLY).candidates["title"].to_pylist() == ["two lines [2J"]
+
+
 # -- formats ---------------------------------------------------------------------------------------------------------
 def test_every_format_gives_the_same_tables(tmp_path: Path) -> None:
     rows = [GOOD, ALSO_GOOD, 't2,2024-01-09,"Commas, and ""quotes""",7,0']
