@@ -155,6 +155,14 @@ def test_a_left_out_row_is_not_checked(tmp_path: Path) -> None:
     assert put_aside(batch) == []
 
 
+def test_a_cell_that_cannot_be_read_does_not_rule_its_row_out(tmp_path: Path) -> None:
+    mapping = MAPPING.model_copy(update={"leave_out": {"image": ("",)}})
+    path = write(tmp_path, f"{GOOD},cat", f"{GOOD},".encode() + b"\xe9", f"{GOOD},", header=f"{HEADER},image")
+    batch = read_archive(path, mapping, cadence=Cadence.WEEKLY)
+    assert batch.left_out == {"image is empty": 1}
+    assert [(row, field) for row, field, _, _ in put_aside(batch)] == [(2, "image")]
+
+
 # -- files that cannot be used at all --------------------------------------------------------------------------------
 def refusal(path: Path) -> str:
     with pytest.raises(InputFileError) as caught:
@@ -194,6 +202,7 @@ UNUSABLE_FILES = {
     "gzip_with_wrong_checksum": (gzip.compress(f"{HEADER}\n{GOOD}\n".encode())[:-8] + b"\0" * 8, "gzip data is broken"),
     "zip": (b"PK\x03\x04rest", "zip file (or an Excel workbook)"),
     "utf_16": (f"{HEADER}\n{GOOD}".encode("utf-16"), "UTF-16"),
+    "no_line_end": (b"x" * 17_000_000, "first line has no end"),
     "binary": (b"\x7fELF\0\0\0\0,\0", "NUL bytes"),
     "cut_parquet": (b"PAR1" + b"\0" * 100, "not a whole Parquet file"),
     "duplicate_column": (f"{HEADER},clicks\n{GOOD},3\n".encode(), "names clicks more than once"),

@@ -74,8 +74,13 @@ def wrong_cells(
     return list(problems.values())
 
 
+def shown_part(value: str) -> str:
+    """As much of a wrong value as leaves the engine: what is shown, and one more so that the cut shows."""
+    return value[: SHOWN + 1]
+
+
 def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> Iterable[tuple[int, str | None]]:
-    # A wrong cell may be long; only what is shown of it leaves DuckDB (and one more, so that the cut shows).
+    # A wrong cell may be long; only what `shown_part` keeps of it leaves DuckDB.
     cut = f"select source_row, left(found, {SHOWN + 1}) from ({query}) order by source_row"
     return connection.execute(cut).fetchall()
 

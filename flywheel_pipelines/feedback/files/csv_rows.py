@@ -187,6 +187,10 @@ def read_csv_header(path: Path, kind: FileKind) -> tuple[list[str], str]:
         line = stream.readline(LONGEST_CELL)
         if not line.strip():
             raise InputFileError(f"{path}: holds no header in its first line. Write the column names there.")
+        if len(line) >= LONGEST_CELL:
+            raise InputFileError(
+                f"{path}: its first line has no end, expected column names. Export it as CSV in UTF-8."
+            )
         if "\0" in line:
             raise InputFileError(f"{path}: is not text (its first line holds NUL bytes). Export it as CSV in UTF-8.")
         delimiter = max(DELIMITERS, key=lambda candidate: len(_cells_of(line, candidate)))
