@@ -172,7 +172,7 @@ def _reference_corpus(kit: AssetKit) -> dg.AssetsDefinition:
         for cycle in kit.cycles(context):
             seen = _window(kit, cycle, lookback)
             corpus = build_corpus(
-                _promoted_with_text(store, spec.name, seen),
+                _judged_with_text(store, spec.name, seen),
                 size=spec.corpus.size,
                 per_segment=spec.corpus.per_segment,
                 near_duplicate=spec.corpus.near_duplicate,
@@ -231,8 +231,8 @@ def _existing(store: Lake, kit: AssetKit, table: tables.TableContract, window: C
     ]
 
 
-def _promoted_with_text(store: Lake, flywheel: str, window: CycleWindow) -> pa.Table:
-    scored = store.read(tables.SCORED_OUTPUTS, flywheel, window, where="decision = 'promote'")
+def _judged_with_text(store: Lake, flywheel: str, window: CycleWindow) -> pa.Table:
+    scored = store.read(tables.SCORED_OUTPUTS, flywheel, window)
     texts = store.read(tables.PUBLISHED_OUTPUTS, flywheel, window, columns=["output_id", "text"])
     texts = texts.group_by("output_id").aggregate([("text", "min")]).rename_columns(["output_id", "text"])
     return scored.join(texts, "output_id", join_type="inner")

@@ -63,13 +63,13 @@ def test_candidate_id_is_the_hash_of_brief_and_text(tmp_path: Path) -> None:
     assert row["candidate_id"] == content_hash(row["brief_id"], row["text"])
 
 
-def test_a_brief_over_two_cycles_belongs_to_the_earlier_and_is_measured_after_the_later(tmp_path: Path) -> None:
+def test_a_brief_over_two_cycles_belongs_to_the_later_and_is_measured_after_it(tmp_path: Path) -> None:
     batch = read_rows(tmp_path, "t1,2024-01-09,x,10,1", "t1,2024-01-02,y,10,1", "t1,2024-01-03,y,10,1")
-    assert set(batch.candidates["cycle"].to_pylist()) == {date(2024, 1, 1)}
-    assert set(batch.candidates["recorded_at"].to_pylist()) == {datetime(2024, 1, 1, tzinfo=UTC)}
+    assert set(batch.candidates["cycle"].to_pylist()) == {date(2024, 1, 8)}
+    assert set(batch.candidates["recorded_at"].to_pylist()) == {datetime(2024, 1, 8, tzinfo=UTC)}
     x, y = batch.measurements.to_pylist()
     assert (x["measured_on"], x["recorded_at"]) == (date(2024, 1, 9), datetime(2024, 1, 15, tzinfo=UTC))
-    assert (y["measured_on"], y["recorded_at"]) == (date(2024, 1, 2), datetime(2024, 1, 8, tzinfo=UTC))
+    assert (y["measured_on"], y["recorded_at"]) == (date(2024, 1, 2), datetime(2024, 1, 15, tzinfo=UTC))
 
 
 def test_recorded_at_can_be_set_from_outside(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ class ArchiveBatch:
         recorded_at: when the batch as a whole became known.
         measures: names of the two counts in the metric ledger.
         candidates: contract `archive_candidates` plus `cycle`; recorded when their cycle begins.
-        measurements: MEASUREMENTS_SCHEMA, one row per candidate; recorded when the last cycle they are about is over.
+        measurements: MEASUREMENTS_SCHEMA, one row per candidate; recorded when the brief's cycle is over.
         quarantine: contract `quarantine`; a row of the file appears once per wrong column.
         left_out: rows left out by the mapping, counted by reason.
         n_rows: rows of the file. n_rows == n_used + n_quarantined + sum(left_out.values()).

@@ -6,8 +6,8 @@ Not here: reading files (`feedback.files`), judging cells (`checks`), writing to
 Decisions:
 - A brief is the joined values of the brief columns; an empty part is a group of its own, all parts empty is no brief.
 - A candidate is a distinct text of a brief, blanks around it aside; the same text again adds to its counts.
-- A brief whose rows straddle cycles belongs to its earliest: that is when something had to be chosen. What was counted
-  in a later cycle is recorded at the end of that later one, so nobody learns of it early.
+- A brief whose rows straddle cycles belongs to its latest: only then is all of it known. In the earliest, half of its
+  counts would arrive after the cycle was closed, and every replay would have to restate what it had just learned.
 - A brief with one candidate is kept: there is nothing to choose, but it was published and measured.
 - Rows that are left out are not checked: nothing of them is used. Rows that cannot be split into cells are put aside
   first, because it is unknown what they say.
@@ -200,8 +200,9 @@ def _make_good_rows(connection: duckdb.DuckDBPyConnection, problems: list[RowPro
             * exclude (brief_id, exposure, successes, cycle),
             split_part(exposure, '.', 1)::bigint as exposure,
             split_part(successes, '.', 1)::bigint as successes,
-            min(row_cycle) over brief as cycle,
-            min(begins_at) over brief as brief_begins_at
+            max(row_cycle) over brief as cycle,
+            max(begins_at) over brief as brief_begins_at,
+            max(ends_at) over brief as brief_ends_at
         from kept
         join days on days.written = kept.cycle
         join calendar using (day)
@@ -245,7 +246,7 @@ _MEASUREMENTS = """
         sum(exposure)::bigint as exposure,
         count(*) as n_source_rows,
         $batch_id as batch_id,
-        coalesce($recorded_at::timestamptz, max(ends_at)) as recorded_at,
+        coalesce($recorded_at::timestamptz, any_value(brief_ends_at)) as recorded_at,
         min(source_row) as source_row
     from good
     group by brief_id, candidate_id
