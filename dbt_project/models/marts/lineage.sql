@@ -137,6 +137,8 @@ edges as (
         'cycle' as to_kind,
         to_id
     from pinned
+    -- What the first cycle writes where nothing has been learned yet: no version, so no edge.
+    where from_id <> 'none'
 
 ),
 
