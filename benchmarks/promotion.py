@@ -10,9 +10,10 @@ right when the candidate's rate on the rest lies above the mean of the rates of 
 That truth is noisy itself, so `p_above`, which is about true rates, is not what it should be calibrated against: the
 predictive probability (the same posterior, plus the sampling noise of the rest) is. Both are printed.
 
-Three rules. `observed`: above the mean of the brief on the k impressions. `plain`: the posterior of
-`flywheel_pipelines.learning` without predictions. `content`: the same with the text model's prediction. Everything
-that is fitted (text model, spreads, coefficient) is refitted each week on strictly earlier weeks.
+Three rules. `observed`: above the mean of the brief on the k impressions. `plain`: a Beta-Binomial posterior with
+fitted over-dispersion, without predictions. `content`: the posterior of `flywheel_pipelines.learning`, with the text
+model's predictions. Everything that is fitted (text model, spreads, coefficient) is refitted each week on strictly
+earlier weeks.
 
 False promotions: two packages with the same headline and the same image in one test are truly equal. Each such pair is
 scored as a brief of its own on all of its impressions, and every promotion in it is false.
@@ -91,9 +92,12 @@ def record_predictions(candidates: pd.DataFrame) -> pd.DataFrame:
     return candidates.assign(predicted=predicted)
 
 
-def weekly_priors(candidates: pd.DataFrame) -> dict[pd.Timestamp, RatePrior]:
+Priors = dict[pd.Timestamp, RatePrior]
+
+
+def weekly_priors(candidates: pd.DataFrame) -> Priors:
     """For each week the prior fitted on strictly earlier weeks; weeks in the warm-up are missing."""
-    priors = {}
+    priors: Priors = {}
     for cycle in sorted(candidates["cycle"].unique()):
         past = candidates[(candidates["known"] < cycle) & (candidates["size"] > 1)]
         if past["brief_id"].nunique() >= WARM_UP_BRIEFS:
@@ -117,7 +121,7 @@ def predictive(posterior: BriefPosterior, rest: np.ndarray) -> np.ndarray:
 
 
 def decide_on_sample(
-    choices: pd.DataFrame, priors: dict[pd.Timestamp, RatePrior], k: int, generator: np.random.Generator
+    choices: pd.DataFrame, rules: dict[str, Priors], k: int, generator: np.random.Generator
 ) -> pd.DataFrame:
     """One draw: per candidate the truth, and per rule latent and predictive probability."""
     clicks = choices["numerator"].to_numpy(int)
@@ -129,12 +133,11 @@ def decide_on_sample(
     by_brief = choices["brief_id"]
     frame = pd.DataFrame({"cycle": choices["cycle"], "right": rate > rate.groupby(by_brief).transform("mean")})
     frame["observed"] = (seen > seen.groupby(by_brief).transform("mean")).astype(float)
-    for name in ("plain", "content"):
+    for name, priors in rules.items():
         frame[[name, f"{name}_predictive"]] = np.nan
         for cycle, rows in sample.groupby("cycle"):
-            prior = priors[cycle] if name == "content" else replace(priors[cycle], coefficient=0.0)
-            posterior = prior.posterior(rows)
-            scored = score_outputs(rows, rows, prior, RULE)
+            posterior = priors[cycle].posterior(rows)
+            scored = score_outputs(rows, rows, priors[cycle], RULE)
             frame.loc[rows.index, name] = scored["p_above"].to_numpy()
             frame.loc[rows.index, f"{name}_predictive"] = predictive(
                 posterior, rest[choices.index.get_indexer(rows.index)]
@@ -160,7 +163,7 @@ def summarise(draws: list[pd.DataFrame], k: int) -> list[dict[str, Any]]:
     return rows
 
 
-def false_promotions(twins: pd.DataFrame, priors: dict[pd.Timestamp, RatePrior], confidence: float) -> dict[str, Any]:
+def false_promotions(twins: pd.DataFrame, priors: Priors, confidence: float) -> dict[str, Any]:
     """Share of truly equal outputs that each rule promotes over their twin."""
     twins = twins[twins["cycle"].isin(priors.keys())]
     promoted = [
@@ -179,13 +182,14 @@ def run(path: str, seeds: int) -> dict[str, Any]:
     candidates, twins = load_archive(path)
     candidates = record_predictions(candidates)
     priors = weekly_priors(candidates)
+    # The plain rule never saw a prediction, and every brief has the same spread: one Beta-Binomial.
+    plain = weekly_priors(candidates.assign(predicted=0.0))
+    rules = {"plain": {cycle: replace(prior, uneven=0.0) for cycle, prior in plain.items()}, "content": priors}
     choices = candidates[(candidates["size"] > 1) & candidates["cycle"].isin(priors.keys())]
     rows = []
     for k in SAMPLE_SIZES:
         enough = choices.groupby("brief_id")["exposure"].transform("min") >= 1.5 * k
-        draws = [
-            decide_on_sample(choices[enough], priors, k, np.random.default_rng([seed, k])) for seed in range(seeds)
-        ]
+        draws = [decide_on_sample(choices[enough], rules, k, np.random.default_rng([seed, k])) for seed in range(seeds)]
         rows += summarise(draws, k)
     last = priors[max(priors)]
     return {

@@ -357,9 +357,21 @@ BRIEF_OUTCOMES = TableContract(
             column(
                 "control_value", REAL, "Weighted metric of the control arm; null when not in that arm.", nullable=True
             ),
-            column("n_measured", WHOLE, "Distinct outputs measured for the brief."),
-            column("hit", FLAG, "Whether the choice was the best measured; null without a contrast.", nullable=True),
-            column("chance", REAL, "Probability that a random choice is the best.", nullable=True),
+            column("n_measured", WHOLE, "Distinct outputs of the two arms that were measured for the brief."),
+            column(
+                "is_counted",
+                FLAG,
+                "Whether the lift counts the brief: something was measured, and the arms could differ.",
+            ),
+            column(
+                "hit",
+                FLAG,
+                "Whether the choice was the best measured, ties included; null without a contrast.",
+                nullable=True,
+            ),
+            column(
+                "chance", REAL, "Probability that a random choice is a hit; null without a contrast.", nullable=True
+            ),
         ]
     ),
 )
@@ -381,12 +393,15 @@ MOMENTUM = TableContract(
             column("upper", REAL, "Upper end of the 95% interval of the lift.", nullable=True),
             column("hit_rate", REAL, "Share of contrasted briefs whose choice was the best measured.", nullable=True),
             column("chance_rate", REAL, "Hit rate that a random choice would have.", nullable=True),
-            column("n_contrasts", WHOLE, "Briefs with at least two measured outputs."),
+            column("n_contrasts", WHOLE, "Counted briefs with two or more measured outputs, the choice among them."),
             column("n_flywheel", WHOLE, "Briefs in the flywheel arm."),
             column("n_control", WHOLE, "Briefs in the control arm."),
             column("n_both", WHOLE, "Briefs in both arms."),
             column(
-                "sums", pa.list_(REAL), "Carried sums: f, c, ff, cc, fc, hits, chances; the next cycle adds to them."
+                "sums",
+                pa.list_(REAL),
+                "Carried sums over briefs: f, c, ff, cc; of briefs in both arms fc, f, c; hits, chances. "
+                "The next cycle adds to them.",
             ),
         ]
     ),
@@ -402,7 +417,7 @@ AUDIT = TableContract(
             column("item", WHOLE, "1 to 7."),
             column("question", TEXT, "What is asked."),
             column("passed", FLAG, "Whether the evidence says yes."),
-            column("number", REAL, "The number that decided it."),
+            column("number", REAL, "The number that decided it; null when there was nothing to count.", nullable=True),
             column("evidence", TEXT, "What the number is, in words."),
         ]
     ),

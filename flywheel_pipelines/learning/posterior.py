@@ -24,10 +24,12 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 from numpy.polynomial.hermite_e import hermegauss
-from scipy.special import betaln, expit, logit
+from scipy.special import betaln, expit, logit, logsumexp
 
 NODES = 9
 """Quadrature nodes over the level of a brief; adaptive, so 9 are exact to about four digits of a probability."""
+UNEVEN = (0.0, 0.3, 0.6, 0.9)
+"""Candidate values for how unevenly briefs spread (sd of ln tau between briefs); the evidence of the past picks one."""
 DEFAULT_TAU, DEFAULT_BETWEEN, DEFAULT_WORTH = 0.3, 0.5, 10
 """With no past at all outputs are taken to differ by 30% within and 50% between briefs; worth 10 degrees of freedom."""
 
@@ -90,6 +92,7 @@ class RatePrior:
 
     centre: float = -3.0
     tau: float = DEFAULT_TAU
+    uneven: float = 0.0
     between: float = DEFAULT_BETWEEN
     coefficient: float = 0.0
     coefficient_se: float = 0.0
@@ -107,29 +110,21 @@ class RatePrior:
         centre = outputs["segment"].astype(str).map(self.segments).fillna(self.centre).to_numpy(float)
         start = np.zeros(brief.max() + 1 if len(brief) else 0)
         start[brief] = centre
-        offset = self.coefficient * x
         between = self.between
         if self.n_briefs == 0 and n.sum() > 0:
             # Without a past there is no level to start from: let the outcomes themselves say it.
             start[:], between = logit((k.sum() + 0.5) / (n.sum() + 1)), 1.0
-        level, spread = _mode(k, n, offset, brief, start, self.tau, between)
-        node, log_weight = hermegauss(NODES)[0], np.log(hermegauss(NODES)[1])
-        # Adaptive Gauss-Hermite quadrature (Pinheiro and Bates 1995): nodes sit where the posterior of the level is.
-        levels = level[:, None] + spread[:, None] * node
-        mean = expit(levels[brief] + offset[:, None])
-        a, b = _beta(mean, self.tau)
-        likelihood = betaln(a + k[:, None], b + (n - k)[:, None]) - betaln(a, b)
-        joint = np.stack([np.bincount(brief, column, minlength=len(level)) for column in likelihood.T], axis=1)
-        joint += log_weight + node**2 / 2 - ((levels - start[:, None]) / between) ** 2 / 2
-        weight = np.exp(joint - joint.max(axis=1, keepdims=True))
+        offset = self.coefficient * x
+        mean, strength, joint = _nodes(k, n, offset, brief, start, between, _taus(self.tau, self.uneven))
+        weight = np.exp(joint - joint.max(axis=1, keepdims=True, initial=-np.inf))
         weight /= weight.sum(axis=1, keepdims=True)
         prior_mean = (weight[brief] * mean).sum(axis=1)
-        strength = (weight[brief] * (a + b)).sum(axis=1)
-        a, b = a + k[:, None], b + (n - k)[:, None]
+        prior_strength = (weight[brief] * strength).sum(axis=1)
+        a, b = mean * strength + k[:, None], (1 - mean) * strength + (n - k)[:, None]
         total = a + b
         variance = a * b / (total**2 * (total + 1))
         third = 2 * variance * (b - a) / (total * (total + 2))
-        return BriefPosterior(brief, weight, a / total, variance, third, prior_mean, strength)
+        return BriefPosterior(brief, weight, a / total, variance, third, prior_mean, prior_strength)
 
     def level(self, quantile: float | None = None, *, control: bool = False) -> tuple[float, float]:
         """See `Prior.level`. A quantile is one of the true values: the spread of observed rates is wider than theirs."""
@@ -163,8 +158,7 @@ class RateFamily:
         brief, x = _relative_prediction(history, usual)
         size = np.bincount(brief)
         x = np.where(size[brief] > 1, x, 0.0)
-        m = np.full(len(size), logit((k.sum() + 0.5) / (n.sum() + 1)))
-        centre = float(m[0])
+        centre = float(logit((k.sum() + 0.5) / (n.sum() + 1)))
         tau2, between2, slope, error = DEFAULT_TAU**2, DEFAULT_BETWEEN**2, 0.0, float("inf")
         for _ in range(25):
             level, spread = _mode(k, n, slope * x, brief, np.full(len(size), centre), tau2**0.5, between2**0.5)
@@ -181,9 +175,16 @@ class RateFamily:
             centre = float(np.average(alone, weights=1 / (1 / own + between2)))
             between2 = _spread(between2, alone - centre, 1 / own, len(size) - 1, DEFAULT_BETWEEN)
         weight = 1 / (1 / own + between2)
+        evidence = [
+            float(logsumexp(_nodes(
+                k, n, slope * x, brief, np.full(len(size), centre), between2**0.5, _taus(tau2**0.5, uneven)
+            )[2], axis=1).sum())
+            for uneven in UNEVEN
+        ]  # fmt: skip
         return RatePrior(
             centre=centre,
             tau=tau2**0.5,
+            uneven=UNEVEN[int(np.argmax(evidence))],
             between=between2**0.5,
             coefficient=slope,
             coefficient_se=error if np.isfinite(error) else 0.0,
@@ -221,10 +222,46 @@ def _relative_prediction(frame: pd.DataFrame, usual: float) -> tuple[np.ndarray,
     return brief, predicted - np.where(size > 1, mean, usual)[brief]
 
 
-def _beta(mean: np.ndarray, tau: float) -> tuple[np.ndarray, np.ndarray]:
-    """Beta parameters with this mean and standard deviation tau * mean * (1 - mean)."""
-    strength = np.maximum(1 / (mean * (1 - mean) * tau**2) - 1, 0.5)
-    return mean * strength, (1 - mean) * strength
+def _taus(tau: float, uneven: float) -> list[tuple[float, float]]:
+    """Possible spreads of a brief and their log probability: log-normal with mean square tau^2, three nodes."""
+    if uneven <= 0:
+        return [(tau, 0.0)]
+    node, weight = hermegauss(3)
+    spreads = np.exp(uneven * node)
+    spreads *= tau / np.sqrt(np.average(spreads**2, weights=weight))
+    return [(float(each), float(np.log(w))) for each, w in zip(spreads, weight / weight.sum(), strict=True)]
+
+
+def _nodes(
+    k: np.ndarray,
+    n: np.ndarray,
+    offset: np.ndarray,
+    brief: np.ndarray,
+    start: np.ndarray,
+    between: float,
+    taus: list[tuple[float, float]],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Prior mean and strength of each output at each node, and the log joint probability of node and outcomes by brief.
+
+    Nodes are pairs of a spread and a level. For each spread the levels are those of adaptive Gauss-Hermite quadrature
+    (Pinheiro and Bates 1995): they sit where the posterior of the level is.
+    """
+    means, strengths, joints = [], [], []
+    node, weight = hermegauss(NODES)
+    for tau, log_probability in taus:
+        level, spread = _mode(k, n, offset, brief, start, tau, between)
+        levels = level[:, None] + spread[:, None] * node
+        mean = expit(levels[brief] + offset[:, None])
+        # The Beta with this mean and standard deviation tau * mean * (1 - mean).
+        strength = np.maximum(1 / (mean * (1 - mean) * tau**2) - 1, 0.5)
+        a, b = mean * strength, (1 - mean) * strength
+        likelihood = betaln(a + k[:, None], b + (n - k)[:, None]) - betaln(a, b)
+        joint = np.stack([np.bincount(brief, column, minlength=len(start)) for column in likelihood.T], axis=1)
+        joint += np.log(weight / weight.sum()) + node**2 / 2 + np.log(spread / between)[:, None] + log_probability
+        joints.append(joint - ((levels - start[:, None]) / between) ** 2 / 2)
+        means.append(mean)
+        strengths.append(strength)
+    return np.hstack(means), np.hstack(strengths), np.hstack(joints)
 
 
 def _mode(

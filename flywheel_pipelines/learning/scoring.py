@@ -141,9 +141,9 @@ def _against_floor(
     if floor.above == "control":
         weight = frame["control_weight"].to_numpy(float) * (frame["exposure"].to_numpy(float) > 0)
         total = np.bincount(posterior.brief, weight)[posterior.brief]
+        share = np.divide(weight, total, out=np.zeros(len(frame)), where=total > 0)[:, None]
         # An output that is its brief's only control has nothing to be compared with but the past.
         has = (total > 0) & (weight < total)
-        share = np.divide(weight, total, out=np.zeros(len(frame)), where=has)[:, None]
         mean, variance, third, control = _difference(posterior, share)
         within = _exceeds(mean, variance, third, posterior)
         levels = np.where(has, (posterior.weight[posterior.brief] * control).sum(axis=1), levels)

@@ -1,0 +1,194 @@
+"""Replay of an archive of A/B tests: every week of it becomes a cycle of a flywheel, through the real Dagster jobs.
+
+A cycle is opened, which chooses a candidate per brief; only then are that cycle's measurements appended to the ledger;
+then the cycle is closed. Feedback of a week is therefore not in the lake when its choices are made.
+
+Here: the order of events and what is delivered when. Not here: reading archives (`feedback.archive`), how good the
+choices were (`evaluation.py`), anything the assets do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from flywheel_pipelines.cycles import cycle_range, cycle_start
+from flywheel_pipelines.errors import CycleOrderError, FlywheelError
+from flywheel_pipelines.feedback.archive import ArchiveBatch
+from flywheel_pipelines.instance import open_instance
+from flywheel_pipelines.lake import tables
+from flywheel_pipelines.lake.store import Lake, content_hash
+from flywheel_pipelines.paths import DataPaths
+from flywheel_pipelines.spec import FlywheelSpec
+
+Feedback = Literal["full", "partial"]
+OnCycle = Callable[[date, int, int], None]
+SOURCE_PREFIX = "replay of "
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass(frozen=True)
+class ReplayPlan:
+    """What is replayed, on what, and how much of it the flywheel may see.
+
+    `feedback`: full measures every candidate, as an A/B test does; partial measures only the chosen one and one drawn
+    at random, as ordinary publishing would.
+    """
+
+    spec: FlywheelSpec
+    archive: ArchiveBatch
+    feedback: Feedback
+    is_synthetic: bool = False
+
+    @property
+    def cycles(self) -> list[date]:
+        """Every cycle from the archive's first to its last; one without briefs is still opened and closed."""
+        known = self.archive.cycles
+        return list(cycle_range(known[0], known[-1], self.spec.cadence))
+
+    def check(self, source: Path | str) -> None:
+        """Raises CycleOrderError when the archive begins before the flywheel does."""
+        if self.archive.cycles[0] < self.spec.start:
+            raise CycleOrderError(
+                f"{source}: its first cycle is {self.archive.cycles[0]}, before the flywheel {self.spec.name} starts "
+                f"({self.spec.start}). Set start: {self.archive.cycles[0]} in "
+                f"flywheel_pipelines/defs/{self.spec.name}/defs.yaml."
+            )
+
+
+def run_replay(plan: ReplayPlan, paths: DataPaths, *, on_cycle: OnCycle = lambda *_: None) -> None:
+    """Replay every cycle in order, then publish the DuckDB file once.
+
+    An earlier replay of the same flywheel is replaced. Each cycle is a partition of the flywheel's own assets, in the
+    Dagster instance of this data directory, so the UI shows them afterwards.
+
+    Raises:
+        FlywheelError: a step failed, the published file did not pass its tests, or the flywheel holds data that did
+            not come from a replay.
+    """
+    lake = Lake(paths.lake)
+    with open_instance(paths) as instance:
+        definitions = _definitions()
+        _replace_earlier_replay(lake, instance, definitions, plan.spec.name)
+        _deliver_candidates(lake, plan)
+        opening = definitions.resolve_job_def(f"{plan.spec.name}__open")
+        closing = definitions.resolve_job_def(f"{plan.spec.name}__close")
+        cycles = plan.cycles
+        for number, cycle in enumerate(cycles):
+            on_cycle(cycle, number, len(cycles))
+            _execute(opening, instance, cycle, _open_config(plan, cycle))
+            _deliver_feedback(lake, plan, cycle)
+            _execute(closing, instance, cycle, _close_config(plan, is_last=cycle == cycles[-1]))
+        on_cycle(cycles[-1], len(cycles), len(cycles))
+        _execute(definitions.resolve_job_def("warehouse__publish"), instance, None, {})
+
+
+def _definitions() -> dg.Definitions:
+    # Imported when a replay runs and not with the package: loading definitions reads every flywheel's YAML.
+    from flywheel_pipelines.definitions import defs
+
+    return defs()
+
+
+def _execute(job: dg.JobDefinition, instance: dg.DagsterInstance, cycle: date | None, config: dict[str, Any]) -> None:
+    result = job.execute_in_process(
+        partition_key=cycle.isoformat() if cycle else None,
+        instance=instance,
+        run_config={**config, **_QUIET},
+        tags={"replay": "true"},
+        raise_on_error=False,
+    )
+    if result.success:
+        return
+    failed = next(event for event in result.all_events if event.is_failure)
+    data = failed.event_specific_data
+    error = getattr(data, "user_failure_data", None)
+    cause = getattr(data, "error", None)
+    text = getattr(error, "description", None) or (cause.message if cause else failed.message)
+    where = f"{job.name}, cycle {cycle}" if cycle else job.name
+    raise FlywheelError(f"{where}, step {failed.step_key}: {text}")
+
+
+def _open_config(plan: ReplayPlan, cycle: date) -> dict[str, Any]:
+    config = {
+        "recorded_at": cycle_start(cycle).isoformat(),
+        "publish": "all" if plan.feedback == "full" else "choice",
+        "is_synthetic": plan.is_synthetic,
+    }
+    return {"ops": {f"{plan.spec.name}__{tables.CYCLE_MANIFEST.name}": {"config": config}}}
+
+
+def _close_config(plan: ReplayPlan, *, is_last: bool) -> dict[str, Any]:
+    return {"ops": {f"{plan.spec.name}__{tables.MOMENTUM.name}": {"config": {"plot": is_last}}}}
+
+
+def _replace_earlier_replay(
+    lake: Lake, instance: dg.DagsterInstance, definitions: dg.Definitions, flywheel: str
+) -> None:
+    sources = lake.read(tables.BATCHES, flywheel, columns=["batch_id", "source"]).to_pylist()
+    others = [row["source"] for row in sources if not row["source"].startswith((SOURCE_PREFIX, "quality floor"))]
+    if others:
+        raise FlywheelError(
+            f"Flywheel {flywheel} holds data that no replay brought ({', '.join(sorted(set(others))[:3])}); a replay would "
+            "replace it. Replay into a folder of its own: FLYWHEEL_DATA_DIR=/some/folder flywheel replay FILE"
+        )
+    lake.drop(flywheel)
+    keys = [key for key in definitions.resolve_asset_graph().get_all_asset_keys() if key.path[0] == flywheel]
+    instance.wipe_assets(keys)
+
+
+def _deliver_candidates(lake: Lake, plan: ReplayPlan) -> None:
+    """Everything about the archive but what its candidates achieved."""
+    archive = plan.archive
+    header = {**archive.header, "source": SOURCE_PREFIX + archive.source}
+    facts = {tables.ARCHIVE_CANDIDATES: archive.candidates, tables.QUARANTINE: archive.quarantine}
+    lake.append_batch(plan.spec.name, header, {table: rows for table, rows in facts.items() if rows.num_rows})
+
+
+def _deliver_feedback(lake: Lake, plan: ReplayPlan, cycle: date) -> None:
+    """What the published outputs of one cycle achieved, recorded at the end of the cycle."""
+    published = set(lake.read(tables.PUBLISHED_OUTPUTS, plan.spec.name, cycle)["output_id"].to_pylist())
+    generated = lake.read(tables.GENERATED_OUTPUTS, plan.spec.name, cycle, columns=["output_id", "candidate_id"])
+    by_candidate = {row["candidate_id"]: row["output_id"] for row in generated.to_pylist()}
+    rows = []
+    batch_id = content_hash(plan.archive.batch_id, cycle, plan.feedback)
+    for measured in measurements_of(plan.archive, cycle):
+        output_id = by_candidate[measured["candidate_id"]]
+        if output_id not in published:
+            continue
+        common = {
+            "cycle": cycle,
+            "output_id": output_id,
+            "measured_on": measured["measured_on"],
+            "batch_id": batch_id,
+            "recorded_at": measured["recorded_at"],
+            "source_row": measured["source_row"],
+        }
+        names = plan.archive.measures
+        rows.append({**common, "measure": names.successes, "value": float(measured["successes"])})
+        rows.append({**common, "measure": names.exposure, "value": float(measured["exposure"])})
+    if not rows:
+        return
+    schema = tables.METRIC_LEDGER.schema.insert(0, pa.field("cycle", pa.date32()))
+    header = {
+        "batch_id": batch_id,
+        "source": f"{SOURCE_PREFIX}{plan.archive.source}, feedback of {cycle}",
+        "recorded_at": max(row["recorded_at"] for row in rows),
+        "n_rows": len(rows),
+        "n_quarantined": 0,
+        "first_cycle": cycle,
+        "last_cycle": cycle,
+    }
+    lake.append_batch(plan.spec.name, header, {tables.METRIC_LEDGER: pa.Table.from_pylist(rows, schema=schema)})
+
+
+def measurements_of(archive: ArchiveBatch, cycle: date) -> list[dict[str, Any]]:
+    """Rows of the archive's measurements that are about one cycle."""
+    return archive.measurements.filter(pc.field("cycle") == cycle).to_pylist()
