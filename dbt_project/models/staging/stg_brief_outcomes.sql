@@ -24,6 +24,7 @@ renamed as (
         chance,
 
         ---------- booleans
+        is_counted,
         hit,
 
         ---------- dates
