@@ -79,7 +79,7 @@ def publish(paths: DataPaths, project: Path = DBT_PROJECT) -> PublishReport:
     """
     started = time.monotonic()
     paths.root.mkdir(parents=True, exist_ok=True)
-    with _one_at_a_time(paths.root):
+    with _one_at_a_time(paths.root) as lock:
         _sweep(paths.root)
         folder = paths.root / f"{BUILDING_PREFIX}{uuid.uuid4().hex}"
         folder.mkdir()
@@ -88,7 +88,7 @@ def publish(paths: DataPaths, project: Path = DBT_PROJECT) -> PublishReport:
             build = folder / paths.published_file.name
             _snapshot(paths.lake, folder / "lake")
             _create_layer_views(build, folder / "lake")
-            outcomes = dbt_build(project, build, folder / "dbt")
+            outcomes = dbt_build(project, build, folder / "dbt", share=(lock,))
             if not all(outcome.is_good for outcome in outcomes):
                 raise AuditError(paths.published_file, outcomes)
             _create_layer_views(build, paths.lake)
@@ -101,11 +101,15 @@ def publish(paths: DataPaths, project: Path = DBT_PROJECT) -> PublishReport:
 
 
 @contextlib.contextmanager
-def _one_at_a_time(root: Path) -> Iterator[None]:
-    """Wait until no other process publishes; the kernel gives the lock back even when a publish is killed."""
+def _one_at_a_time(root: Path) -> Iterator[int]:
+    """Wait until no other process publishes; gives the lock's descriptor.
+
+    The kernel frees the lock when every process that shares the descriptor is gone. dbt shares it, so that after a kill
+    the next publish does not sweep the folder from under a dbt that outlived its publish.
+    """
     with (root / LOCK_NAME).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield lock.fileno()
 
 
 def _sweep(root: Path) -> None:
