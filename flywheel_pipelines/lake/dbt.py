@@ -139,7 +139,7 @@ def _outcome(result: dict[str, Any], manifest: dict[str, Any], connection: duckd
     tested = tuple(parent.split(".")[-1] for parent in about if parent.startswith("model."))
     rows: tuple[dict[str, Any], ...] = ()
     if kind == "test" and status in {"fail", "warn"} and result.get("compiled_code"):
-        rows = _sample(connection, result["compiled_code"])
+        rows = _sample(connection, result["compiled_code"], first=node.get("column_name"))
     return NodeOutcome(
         name=node["name"],
         kind=kind,
@@ -151,10 +151,12 @@ def _outcome(result: dict[str, Any], manifest: dict[str, Any], connection: duckd
     )
 
 
-def _sample(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[dict[str, Any], ...]:
+def _sample(connection: duckdb.DuckDBPyConnection, query: str, first: str | None) -> tuple[dict[str, Any], ...]:
+    """The first rows that a test selects, the column it is about before the others."""
     found = connection.execute(f"select * from (\n{query}\n) limit {SAMPLE_ROWS}")
     names = [column[0] for column in found.description or []]
-    return tuple(dict(zip(names, row, strict=True)) for row in found.fetchall())
+    rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    return tuple({first: row[first]} | row if first in row else row for row in rows)
 
 
 def _shorten(value: object, length: int = 80) -> str:
