@@ -85,8 +85,8 @@ def _open(lake: Lake, flywheel: str, week: int) -> None:
     manifest = {
         "predecessor": WEEKS[week - 2] if week > 1 else None,
         "prompt_version": f"prompt-{week - 1}",
-        "corpus_version": f"corpus-{week - 1}",
-        "scoring_model_version": f"model-{week - 1}",
+        "corpus_version": f"corpus-{week - 1}" if week > 1 else "none",
+        "scoring_model_version": f"model-{week - 1}" if week > 1 else "none",
         "threshold_version": "floor-1",
         "config_hash": "config-1",
         "gap_allowed": week == 3,

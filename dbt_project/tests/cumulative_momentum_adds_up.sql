@@ -1,5 +1,6 @@
--- Cumulative counts are the running sum of the cycles' counts. A warning and not an error: between the correction of an
--- old cycle and the re-close of the cycles after it the two differ, and analysts should neither be misled nor cut off.
+-- Cumulative counts are the running sum of the cycles' counts, of one metric at a time. A warning and not an error:
+-- between the correction of an old cycle and the re-close of the cycles after it the two differ, and analysts should
+-- neither be misled nor cut off.
 {{ config(severity='warn') }}
 
 with
@@ -10,7 +11,7 @@ running as (
         flywheel,
         cycle,
         cumulative_n_briefs,
-        sum(n_briefs) over (partition by flywheel order by cycle) as summed_n_briefs
+        sum(n_briefs) over (partition by flywheel, metric order by cycle) as summed_n_briefs
     from {{ ref('momentum') }}
 
 )

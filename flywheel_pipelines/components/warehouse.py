@@ -25,7 +25,7 @@ PUBLISHED_FILE = dg.AssetKey([GROUP, "published_file"])
 PUBLISH_JOB = "warehouse__publish"
 CHECK = "dbt_tests"
 FLYWHEEL_TYPE = "FlywheelComponent"
-TABLES_OF_OTHER_ASSETS = {"brief_outcomes": "momentum", "audit": "momentum"}
+TABLES_OF_OTHER_ASSETS = {"brief_outcomes": "momentum", "audit": "momentum", "scoring_model_terms": "scoring_model"}
 """Lake tables that are written by the asset of another table; every other table that has an asset gave it its name."""
 TABLES_WITHOUT_ASSET = frozenset(
     {"batches", "quarantine", "archive_candidates", "metric_ledger", "thresholds", "input_versions"}

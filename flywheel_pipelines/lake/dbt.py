@@ -58,17 +58,18 @@ class NodeOutcome:
         return "\n".join(lines)
 
 
-def dbt_build(project: Path, build_file: Path, target: Path) -> list[NodeOutcome]:
+def dbt_build(project: Path, build_file: Path, target: Path, share: Sequence[int] = ()) -> list[NodeOutcome]:
     """Build every model into the file and run every test on it; models and tests that fail are outcomes, not errors.
 
     dbt runs in a process of its own: when that ends the file is closed for certain, which an adapter that caches
-    connections in this process could not promise, and an interrupted run cannot leave a lock behind.
+    connections in this process could not promise, and an interrupted run cannot leave a lock behind. That process
+    keeps the descriptors in `share` open for as long as it lives.
 
     Raises:
         PublishError: dbt did not get as far as results (a model does not compile, dbt itself broke); its output is
             quoted.
     """
-    completed = _run_dbt(["build", "--quiet"], project, target, {BUILD_FILE_VARIABLE: str(build_file)})
+    completed = _run_dbt(["build", "--quiet"], project, target, {BUILD_FILE_VARIABLE: str(build_file)}, share)
     results = target / "run_results.json"
     if not results.exists():
         raise PublishError(f"dbt build stopped before it had results:\n{_tail(completed)}")
@@ -107,7 +108,11 @@ def dbt_manifest(project: Path = DBT_PROJECT) -> dict[str, Any]:
 
 
 def _run_dbt(
-    arguments: Sequence[str], project: Path, target: Path, variables: Mapping[str, str] | None = None
+    arguments: Sequence[str],
+    project: Path,
+    target: Path,
+    variables: Mapping[str, str] | None = None,
+    share: Sequence[int] = (),
 ) -> subprocess.CompletedProcess[str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("DBT_")}
     environment = inherited | {
@@ -121,7 +126,7 @@ def _run_dbt(
     }
     # Not `-m dbt.cli.main`: that imports the module twice and warns about it.
     command = [sys.executable, "-c", "from dbt.cli.main import cli; cli()", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, pass_fds=share)
 
 
 def _outcome(result: dict[str, Any], manifest: dict[str, Any], connection: duckdb.DuckDBPyConnection) -> NodeOutcome:
@@ -134,7 +139,7 @@ def _outcome(result: dict[str, Any], manifest: dict[str, Any], connection: duckd
     tested = tuple(parent.split(".")[-1] for parent in about if parent.startswith("model."))
     rows: tuple[dict[str, Any], ...] = ()
     if kind == "test" and status in {"fail", "warn"} and result.get("compiled_code"):
-        rows = _sample(connection, result["compiled_code"])
+        rows = _sample(connection, result["compiled_code"], first=node.get("column_name"))
     return NodeOutcome(
         name=node["name"],
         kind=kind,
@@ -146,10 +151,12 @@ def _outcome(result: dict[str, Any], manifest: dict[str, Any], connection: duckd
     )
 
 
-def _sample(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[dict[str, Any], ...]:
+def _sample(connection: duckdb.DuckDBPyConnection, query: str, first: str | None) -> tuple[dict[str, Any], ...]:
+    """The first rows that a test selects, the column it is about before the others."""
     found = connection.execute(f"select * from (\n{query}\n) limit {SAMPLE_ROWS}")
     names = [column[0] for column in found.description or []]
-    return tuple(dict(zip(names, row, strict=True)) for row in found.fetchall())
+    rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    return tuple({first: row[first]} | row if first in row else row for row in rows)
 
 
 def _shorten(value: object, length: int = 80) -> str:

@@ -40,7 +40,7 @@ def create_view(contract: TableContract, lake: Path) -> str:
     Rows of a ledger show only when their batch stands in `batches`, so `batches` must be created first.
     """
     body = _select_files(contract, lake) if _has_files(contract, lake) else _select_nothing(contract)
-    return f"create view {SCHEMA}.{contract.name} as {body}"
+    return f"create or replace view {SCHEMA}.{contract.name} as {body}"
 
 
 def describe_view(contract: TableContract) -> list[str]:
@@ -54,18 +54,18 @@ def describe_view(contract: TableContract) -> list[str]:
     return comments
 
 
+def files_of(contract: TableContract) -> str:
+    """Pattern of a table's files; files in the making have no suffix and never match."""
+    return "/".join([contract.name, *(f"{name}=*" for name in contract.partition_by), "*.parquet"])
+
+
 def quoted(text: str) -> str:
     """Text as a SQL string."""
     return "'" + text.replace("'", "''") + "'"
 
 
-def _files(contract: TableContract) -> str:
-    """Pattern of a table's files; files in the making have no suffix and never match."""
-    return "/".join([contract.name, *(f"{name}=*" for name in contract.partition_by), "*.parquet"])
-
-
 def _has_files(contract: TableContract, lake: Path) -> bool:
-    return next(lake.glob(_files(contract)), None) is not None
+    return next(lake.glob(files_of(contract)), None) is not None
 
 
 def _select_files(contract: TableContract, lake: Path) -> str:
@@ -73,7 +73,7 @@ def _select_files(contract: TableContract, lake: Path) -> str:
     folder = re.sub(r"([*?\[])", r"[\1]", str(lake.resolve()))
     types = ", ".join(f"'{name}': {view_columns(contract)[name][0]}" for name in contract.partition_by)
     statement = (
-        f"select {', '.join(view_columns(contract))} from read_parquet({quoted(f'{folder}/{_files(contract)}')}, "
+        f"select {', '.join(view_columns(contract))} from read_parquet({quoted(f'{folder}/{files_of(contract)}')}, "
         f"hive_partitioning = true, hive_types = {{{types}}})"
     )
     if contract.kind == "ledger" and contract.name != BATCHES.name:

@@ -23,13 +23,15 @@ import duckdb
 
 from flywheel_pipelines.errors import PublishError
 from flywheel_pipelines.lake.dbt import DBT_PROJECT, NodeOutcome, dbt_build
-from flywheel_pipelines.lake.layer_views import SCHEMA, create_view, describe_view
+from flywheel_pipelines.lake.layer_views import SCHEMA, create_view, describe_view, files_of
 from flywheel_pipelines.lake.tables import ALL_TABLES, BATCHES
 from flywheel_pipelines.paths import DataPaths
 
 BUILDING_PREFIX = ".building-"
 LOCK_NAME = ".publish.lock"
 MART_SCHEMA = "main"
+# A batch counts once it stands in `batches`, which is written last; read first, it vouches only for rows that exist.
+_BATCHES_FIRST = sorted(ALL_TABLES, key=lambda table: table.name != BATCHES.name)
 
 
 @dataclass(frozen=True)
@@ -77,17 +79,19 @@ def publish(paths: DataPaths, project: Path = DBT_PROJECT) -> PublishReport:
     """
     started = time.monotonic()
     paths.root.mkdir(parents=True, exist_ok=True)
-    with _one_at_a_time(paths.root):
+    with _one_at_a_time(paths.root) as lock:
         _sweep(paths.root)
         folder = paths.root / f"{BUILDING_PREFIX}{uuid.uuid4().hex}"
         folder.mkdir()
         try:
             # The name within the folder is the final one, because DuckDB names the catalog after the file.
             build = folder / paths.published_file.name
-            _create_layer_views(build, paths.lake)
-            outcomes = dbt_build(project, build, folder / "dbt")
+            _snapshot(paths.lake, folder / "lake")
+            _create_layer_views(build, folder / "lake")
+            outcomes = dbt_build(project, build, folder / "dbt", share=(lock,))
             if not all(outcome.is_good for outcome in outcomes):
                 raise AuditError(paths.published_file, outcomes)
+            _create_layer_views(build, paths.lake)
             mart_rows = _finish(build)
             n_bytes = build.stat().st_size
             _put_in_place(build, paths.published_file)
@@ -97,11 +101,15 @@ def publish(paths: DataPaths, project: Path = DBT_PROJECT) -> PublishReport:
 
 
 @contextlib.contextmanager
-def _one_at_a_time(root: Path) -> Iterator[None]:
-    """Wait until no other process publishes; the kernel gives the lock back even when a publish is killed."""
+def _one_at_a_time(root: Path) -> Iterator[int]:
+    """Wait until no other process publishes; gives the lock's descriptor.
+
+    The kernel frees the lock when every process that shares the descriptor is gone. dbt shares it, so that after a kill
+    the next publish does not sweep the folder from under a dbt that outlived its publish.
+    """
     with (root / LOCK_NAME).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield lock.fileno()
 
 
 def _sweep(root: Path) -> None:
@@ -110,10 +118,26 @@ def _sweep(root: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
+def _snapshot(lake: Path, snapshot: Path) -> None:
+    """Pin the files that the lake consists of now, by hard links where the file system has them.
+
+    Runs go on writing while dbt reads. Files are replaced and never changed, so a link keeps what was there: tests and
+    marts see the same rows, and no reader meets a file that is replaced between its footer and its rows.
+    """
+    for contract in _BATCHES_FIRST:
+        for path in lake.glob(files_of(contract)):
+            pinned = snapshot / path.relative_to(lake)
+            pinned.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(path, pinned)
+            except OSError:
+                shutil.copyfile(path, pinned)
+
+
 def _create_layer_views(build: Path, lake: Path) -> None:
     with contextlib.closing(duckdb.connect(str(build))) as connection:
-        connection.execute(f"create schema {SCHEMA}")
-        for contract in sorted(ALL_TABLES, key=lambda table: table.name != BATCHES.name):
+        connection.execute(f"create schema if not exists {SCHEMA}")
+        for contract in _BATCHES_FIRST:
             try:
                 connection.execute(create_view(contract, lake))
             except duckdb.Error as error:

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,12 @@ import sys, duckdb
 connection = duckdb.connect(sys.argv[1], read_only=True)
 for line in sys.stdin:
     print(connection.execute("select count(*) from cycles").fetchone()[0], flush=True)
+"""
+PUBLISHER = """
+import sys, pathlib
+from flywheel_pipelines.lake.publish import publish
+from flywheel_pipelines.paths import DataPaths
+publish(DataPaths(pathlib.Path(sys.argv[1])))
 """
 
 
@@ -155,6 +162,20 @@ def test_lineage_leads_from_an_output_round_the_loop_to_later_outputs(sample):
     assert (2, "prompt", "prompt-1") in found
     assert (3, "cycle", "2026-01-12") in found
     assert (4, "output", "w2-b-1") in found
+
+
+def test_lineage_tells_what_a_winner_was_a_reference_for(sample):
+    found = query(
+        sample[0].published_file,
+        "select to_kind, to_id from lineage where from_id = 'w1-a-0' and relation = 'reference_for' order by all",
+    )
+    assert found == [("cycle", "2026-01-12"), ("cycle", "2026-01-19")]
+
+
+def test_lineage_has_no_edge_from_what_was_not_learned_yet(sample):
+    assert query(sample[0].published_file, "select count(*) from lineage where from_id = 'none'") == [(0,)]
+    found = query(sample[0].published_file, "select from_kind from lineage where to_id = '2026-01-05' order by all")
+    assert found == [("prompt",), ("threshold",)]
 
 
 def test_ledger_rows_show_only_when_their_batch_is_complete(sample):
@@ -289,3 +310,16 @@ def test_a_folder_with_glob_characters_and_a_quote_in_its_name_is_read(sample, t
     build = tmp_path / "build.duckdb"
     _create_layer_views(build, tmp_path / "o'brien [2026]*" / "lake")
     assert query(build, "select count(*) from lake.briefs") == [(6,)]
+
+
+@pytest.mark.slow
+def test_a_publish_killed_in_its_audit_changes_nothing_and_the_next_one_cleans_up(published):
+    before = published.published_file.read_bytes()
+    with subprocess.Popen([sys.executable, "-c", PUBLISHER, str(published.root)]) as publisher:
+        while not list(published.root.glob(".building-*/dbt/dbt.log")):
+            time.sleep(0.05)
+        publisher.kill()
+    assert published.published_file.read_bytes() == before
+    assert leftovers(published) != set()
+    publish(published)
+    assert leftovers(published) == set()

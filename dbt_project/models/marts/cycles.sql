@@ -111,6 +111,7 @@ final as (
         manifests.config_hash,
         manifests.knowledge_cutoff,
         coalesce(manifests.gap_allowed, false) as opened_with_gap,
+        manifests.is_synthetic,
 
         ---------- what it produced
         coalesce(briefs.n_briefs, 0) as n_briefs,

@@ -27,6 +27,16 @@ prompts as (
 
 ),
 
+references_shown as (
+
+    select
+        flywheel,
+        cycle,
+        unnest(reference_ids) as reference_id
+    from generated
+
+),
+
 produced as (
 
     select
@@ -53,15 +63,17 @@ produced as (
 
     union all
 
-    select
+    -- To the cycle and not to each of its outputs: that would be outputs times references, hundreds of millions of
+    -- edges where `produced` already leads on. Which output saw which reference is in `outputs.reference_ids`.
+    select distinct
         flywheel,
         cycle,
         'output' as from_kind,
-        unnest(reference_ids) as from_id,
+        reference_id as from_id,
         'reference_for' as relation,
-        'output' as to_kind,
-        output_id as to_id
-    from generated
+        'cycle' as to_kind,
+        cast(cycle as varchar) as to_id
+    from references_shown
 
 ),
 
@@ -137,6 +149,8 @@ edges as (
         'cycle' as to_kind,
         to_id
     from pinned
+    -- What the first cycle writes where nothing has been learned yet: no version, so no edge.
+    where from_id <> 'none'
 
 ),
 

@@ -18,7 +18,11 @@ renamed as (
         threshold_version,
         config_hash,
 
+        ---------- text
+        settings,
+
         ---------- booleans
+        is_synthetic,
         gap_allowed,
 
         ---------- dates

@@ -15,25 +15,28 @@ renamed as (
         model_version,
 
         ---------- text
-        metrics,
-        parameters,
+        reason,
+        settings,
 
         ---------- numerics
         n_outputs,
         n_briefs,
+        holdout_correlation,
+        holdout_hit_rate,
+        holdout_chance,
+        holdout_briefs,
 
         ---------- booleans
-        is_informative,
+        is_skilled,
 
         ---------- dates
         cycle,
+        as_of,
         window_first,
         window_last,
 
-        ---------- lists
-        features,
-        coefficients,
-        idf
+        ---------- timestamps
+        known_at
 
     from source
 
