@@ -128,7 +128,8 @@ def decide_on_sample(
     drawn = generator.hypergeometric(clicks, choices["exposure"].to_numpy(int) - clicks, k)
     sample = choices.assign(numerator=drawn, exposure=k)
     rest = choices["exposure"].to_numpy(float) - k
-    rate = pd.Series((clicks - drawn) / rest, index=choices.index)
+    left = pd.Series(rest, index=choices.index)
+    rate = (clicks - drawn) / left
     seen = pd.Series(drawn / k, index=choices.index)
     by_brief = choices["brief_id"]
     frame = pd.DataFrame({"cycle": choices["cycle"], "right": rate > rate.groupby(by_brief).transform("mean")})

@@ -153,7 +153,7 @@ def _against_floor(
 
 
 def _difference(posterior: BriefPosterior, share: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Moments of p_i - sum_j share_j p_j over the brief of i at each node, and the mean of the sum; shapes (n, nodes)."""
+    """Moments of p_i - sum_j share_j p_j over the brief of i at each node, and the mean of the sum."""
 
     def over_brief(values: np.ndarray) -> np.ndarray:
         sums = [np.bincount(posterior.brief, column, minlength=len(posterior.weight)) for column in values.T]
