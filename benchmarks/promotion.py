@@ -1,4 +1,4 @@
-"""How often a promotion is right: `python benchmarks/promotion.py PATH [--seeds 5] [--json]`.
+"""How often a promotion is right: `python benchmarks/promotion.py PATH [--seeds 10] [--json]`.
 
 PATH is an archive of headline A/B tests (columns clickability_test_id, eyecatcher_id, test_week, headline, impressions,
 clicks, randomization_risk_week; weeks flagged as a randomization risk are left out). A brief is one test and one image,
@@ -229,7 +229,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="How often a promotion is right, on an archive of A/B tests.")
     parser.add_argument("path", help="archive: CSV or CSV.gz")
-    parser.add_argument("--seeds", type=int, default=5, help="random draws per sample size (default 5)")
+    parser.add_argument("--seeds", type=int, default=10, help="random draws per sample size (default 10)")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     arguments = parser.parse_args()
     result = run(arguments.path, arguments.seeds)
