@@ -121,7 +121,7 @@ def _solve(data: Window, design: Design, rows: np.ndarray) -> np.ndarray:
     """Feature weights (for `design.matrix`) given the outcomes of `rows`, by preconditioned conjugate gradients.
 
     Solves V a = y with V = brief + text + same text + rest, then weights = text variance * Z'a. The preconditioner
-    inverts the brief blocks exactly (Sherman and Morrison), which leaves a well-conditioned rest: about 30 steps.
+    inverts the brief blocks exactly (Sherman and Morrison), which leaves a well-conditioned rest.
     """
     y, document = data.y[rows], data.document[rows]
     brief = pd.factorize(data.brief[rows])[0]

@@ -27,7 +27,7 @@ from numpy.polynomial.hermite_e import hermegauss
 from scipy.special import betaln, expit, logit, logsumexp, ndtri
 
 NODES = 9
-"""Quadrature nodes over the level of a brief; adaptive, so 9 are exact to about four digits of a probability."""
+"""Quadrature nodes over the level of a brief."""
 UNEVEN = (0.0, 0.3, 0.6, 0.9)
 """Candidate values for how unevenly briefs spread (sd of ln tau between briefs); the evidence of the past picks one."""
 DEFAULT_TAU, DEFAULT_BETWEEN, DEFAULT_WORTH = 0.3, 0.5, 10
@@ -104,7 +104,7 @@ class RatePrior:
     segments: Mapping[str, float] = field(default_factory=dict)
 
     def posterior(self, outputs: pd.DataFrame) -> BriefPosterior:
-        """See `Prior.posterior`. Cost is linear: about 30 log-gamma calls per output."""
+        """See `Prior.posterior`. Cost is linear in the number of outputs."""
         brief, x = _relative_prediction(outputs, self.usual_prediction)
         k, n = _counts(outputs)
         centre = outputs["segment"].astype(str).map(self.segments).fillna(self.centre).to_numpy(float)
