@@ -1,4 +1,4 @@
-"""How often a promotion is right: `python benchmarks/promotion.py PATH [--seeds 5] [--json]`.
+"""How often a promotion is right: `python benchmarks/promotion.py PATH [--seeds 10] [--json]`.
 
 PATH is an archive of headline A/B tests (columns clickability_test_id, eyecatcher_id, test_week, headline, impressions,
 clicks, randomization_risk_week; weeks flagged as a randomization risk are left out). A brief is one test and one image,
@@ -128,7 +128,8 @@ def decide_on_sample(
     drawn = generator.hypergeometric(clicks, choices["exposure"].to_numpy(int) - clicks, k)
     sample = choices.assign(numerator=drawn, exposure=k)
     rest = choices["exposure"].to_numpy(float) - k
-    rate = pd.Series((clicks - drawn) / rest, index=choices.index)
+    left = pd.Series(rest, index=choices.index)
+    rate = (clicks - drawn) / left
     seen = pd.Series(drawn / k, index=choices.index)
     by_brief = choices["brief_id"]
     frame = pd.DataFrame({"cycle": choices["cycle"], "right": rate > rate.groupby(by_brief).transform("mean")})
@@ -228,7 +229,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="How often a promotion is right, on an archive of A/B tests.")
     parser.add_argument("path", help="archive: CSV or CSV.gz")
-    parser.add_argument("--seeds", type=int, default=5, help="random draws per sample size (default 5)")
+    parser.add_argument("--seeds", type=int, default=10, help="random draws per sample size (default 10)")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     arguments = parser.parse_args()
     result = run(arguments.path, arguments.seeds)

@@ -24,10 +24,10 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 from numpy.polynomial.hermite_e import hermegauss
-from scipy.special import betaln, expit, logit, logsumexp
+from scipy.special import betaln, expit, logit, logsumexp, ndtri
 
 NODES = 9
-"""Quadrature nodes over the level of a brief; adaptive, so 9 are exact to about four digits of a probability."""
+"""Quadrature nodes over the level of a brief."""
 UNEVEN = (0.0, 0.3, 0.6, 0.9)
 """Candidate values for how unevenly briefs spread (sd of ln tau between briefs); the evidence of the past picks one."""
 DEFAULT_TAU, DEFAULT_BETWEEN, DEFAULT_WORTH = 0.3, 0.5, 10
@@ -104,7 +104,7 @@ class RatePrior:
     segments: Mapping[str, float] = field(default_factory=dict)
 
     def posterior(self, outputs: pd.DataFrame) -> BriefPosterior:
-        """See `Prior.posterior`. Cost is linear: about 30 log-gamma calls per output."""
+        """See `Prior.posterior`. Cost is linear in the number of outputs."""
         brief, x = _relative_prediction(outputs, self.usual_prediction)
         k, n = _counts(outputs)
         centre = outputs["segment"].astype(str).map(self.segments).fillna(self.centre).to_numpy(float)
@@ -127,14 +127,14 @@ class RatePrior:
         return BriefPosterior(brief, weight, a / total, variance, third, prior_mean, prior_strength)
 
     def level(self, quantile: float | None = None, *, control: bool = False) -> tuple[float, float]:
-        """See `Prior.level`. A quantile is one of the true values: the spread of observed rates is wider than theirs."""
+        """See `Prior.level`. A quantile is one of true values: observed rates spread wider than they do."""
         centre = self.control_centre if control and np.isfinite(self.control_centre) else self.centre
         if self.n_briefs == 0:
             return float("nan"), float("nan")
         total = self.between**2 + self.tau**2
         if quantile is not None:
-            node = np.array([np.sqrt(2) * _inverse_erf(2 * quantile - 1)])
-            value = float(expit(centre + np.sqrt(total) * node)[0])
+            node = float(ndtri(quantile))
+            value = float(expit(centre + np.sqrt(total) * node))
         else:
             node, weight = hermegauss(21)
             value = float((expit(centre + np.sqrt(total) * node) * weight).sum() / weight.sum())
@@ -214,7 +214,7 @@ def _counts(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _relative_prediction(frame: pd.DataFrame, usual: float) -> tuple[np.ndarray, np.ndarray]:
-    """Brief codes and predictions relative to the brief's mean; for a brief with one output, to the usual prediction."""
+    """Brief codes and predictions relative to the brief's mean (a single output: to the usual prediction)."""
     brief = pd.factorize(frame["brief_id"])[0]
     predicted = frame["predicted"].fillna(usual).to_numpy(float)
     size = np.bincount(brief)
@@ -335,9 +335,3 @@ def _segment_centres(
     deviation, noise = sums["d"] / sums["w"], 1 / sums["w"]
     spread = max(float(((deviation**2 - noise) / noise**2).sum() / (1 / noise**2).sum()), 0.0)
     return {str(name): float(value) for name, value in (centre + deviation * spread / (spread + noise)).items()}
-
-
-def _inverse_erf(value: float) -> float:
-    from scipy.special import erfinv
-
-    return float(erfinv(value))

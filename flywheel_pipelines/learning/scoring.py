@@ -153,7 +153,7 @@ def _against_floor(
 
 
 def _difference(posterior: BriefPosterior, share: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Moments of p_i - sum_j share_j p_j over the brief of i at each node, and the mean of the sum; shapes (n, nodes)."""
+    """Moments of p_i - sum_j share_j p_j over the brief of i at each node, and the mean of the sum."""
 
     def over_brief(values: np.ndarray) -> np.ndarray:
         sums = [np.bincount(posterior.brief, column, minlength=len(posterior.weight)) for column in values.T]
@@ -172,8 +172,9 @@ def _exceeds(mean: np.ndarray, variance: np.ndarray, third: np.ndarray, posterio
 
 def pearson3_above_zero(mean: np.ndarray, variance: np.ndarray, third: np.ndarray) -> np.ndarray:
     """P(D > 0) for a Pearson type III (shifted gamma) variable with these central moments; normal without skewness."""
-    sd = np.sqrt(np.maximum(variance, 1e-300))
-    z, skew = mean / sd, third / np.maximum(variance, 1e-300) ** 1.5
+    # A variance of zero is an output compared with itself; its probability is not used, but must not warn.
+    sd = np.sqrt(np.where(variance > 0, variance, np.inf))
+    z, skew = mean / sd, third / sd**3
     slight = np.abs(skew) < 0.02
     shape = 4 / np.where(slight, 1.0, skew) ** 2
     # In units of sd: D = mean + sign(skew) (G - shape) / sqrt(shape) with G ~ Gamma(shape).

@@ -35,13 +35,13 @@ WORD_LISTS: dict[str, frozenset[str]] = {
         "question_word": "what why how who when where which what's who's whose",
         "negation": "no not never nothing nobody none without don't doesn't can't won't isn't wasn't didn't aren't "
         "couldn't shouldn't wouldn't ain't haven't",
-        "absolute": "all always every everyone everything only ever never entire whole most best worst greatest biggest",
+        "absolute": "all always every everyone everything only ever never entire whole most best worst biggest",
         "hedge": "maybe might could probably perhaps seems almost guess think thought sometimes kinda",
         "withheld": "something someone thing things reason reasons secret happens happened way one until turns wait",
         "intensity": "just really actually literally totally so very pretty simply exactly even",
         "media": "watch see look video photo photos pictures map chart song ad commercial clip",
         "emotion_up": "love beautiful amazing happy awesome brilliant hilarious perfect incredible hope great joy",
-        "emotion_down": "hate sad angry terrible awful horrible scary afraid fear disgusting ugly cry crying hurt wrong",
+        "emotion_down": "hate sad angry terrible awful horrible scary afraid fear disgust ugly cry crying hurt wrong",
         "conflict": "war fight kill killed death die dead gun violence attack hit abuse victim police crime",
         "people": "man woman guy girl boy mom dad kid kids child children baby mother father family people men women",
         "now": "now today year years day days minute minutes second seconds later",
@@ -165,7 +165,7 @@ class TermBlock:
         return cls(kind, terms, (np.log((1 + len(docs)) / (1 + df)) + 1).astype(np.float32))
 
     def transform(self, docs: Sequence[Doc]) -> sparse.csr_matrix:
-        """Rows of (1 + ln count) * idf scaled to length 1 (all zero where no term is known); shape (n docs, n terms)."""
+        """Rows of (1 + ln count) * idf scaled to length 1 (or zero, no term known); shape (n docs, n terms)."""
         index = {term: position for position, term in enumerate(self.terms)}
         columns: list[int] = []
         values: list[int] = []

@@ -9,12 +9,12 @@ The model is a linear mixed model (Henderson 1975, best linear unbiased predicti
     y = brief + text terms . coefficients + same text + rest + sampling error
 
 All but the last are random effects, each with one variance. A brief is an effect with a *finite* variance, so that the
-comparison between briefs also teaches (recovery of inter-block information, Yates 1940), also briefs with one output;
-on the archive of headline tests that is worth more than any choice of features. A text that was published several
+comparison between briefs also teaches (recovery of inter-block information, Yates 1940), also briefs with one output.
+A text that was published several
 times has an effect of its own, so that it does not count as independent evidence about its words each time.
-Variances are estimated by moments from the window, so nothing is tuned to a metric's scale. What share of them the
-text gets is chosen on the most recent slice of the window, predicted from what came before; the same slice decides
-whether the model has any skill. Without skill it predicts zeros and says so.
+Variances are estimated by moments from the window, so nothing is tuned to a metric's scale. The most recent slice of
+the window, predicted from what came before, decides whether the model has any skill. Without it, it predicts zeros and
+says so.
 """
 
 from __future__ import annotations
@@ -28,19 +28,23 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
-from flywheel_pipelines.learning.text_features import STYLE_FEATURES, Doc, TermBlock, style_matrix
+from flywheel_pipelines.learning.mixed_model import (
+    VARIANCE_SHARES,
+    Design,
+    Window,
+    design,
+    prepare,
+    standardised,
+    text_weights,
+    unscaled,
+)
+from flywheel_pipelines.learning.text_features import STYLE_FEATURES, TermBlock
 
 TRAINING_COLUMNS = ("brief_id", "segment", "text", "cycle", "value", "variance")
-STRENGTHS = (0.5, 1.0, 2.0)
-"""Candidate multipliers of the text's share of the variance; the hold-out picks one."""
-VARIANCE_SHARES = {"words": 1 / 3, "chars": 1 / 3, "segment_words": 1 / 3, "style": 1 / 6}
-"""Prior variance of each family of terms, as a share of the true variance within a brief, at strength 1."""
-SAME_TEXT_SHARE, REST_SHARE = 0.4, 0.3
 MIN_CHOICE_BRIEFS = 30
 HOLDOUT_SHARE = 0.25
-MIN_Z = 1.0
+MIN_Z = 0.5
 """Skill asked of the hold-out, in standard errors. Low on purpose: the weight of a prediction is fitted again, on
 outcomes, where it is used (`scoring`), so a weak model costs little there, and a refused one costs all its value."""
 
@@ -63,7 +67,6 @@ class TextModel:
     n_outputs: int = 0
     n_briefs: int = 0
     n_choice_briefs: int = 0
-    strength: float = 0.0
     within_sd: float = 0.0
     between_sd: float = 0.0
     holdout_first: date | None = None
@@ -86,7 +89,7 @@ class TextModel:
             return score
         for block, coefficients in zip(self.blocks, self.coefficients, strict=True):
             score += block.transform(docs) @ coefficients.astype(np.float64)
-        style = _standardised(texts, self.style_centre, self.style_scale)
+        style = standardised(texts, self.style_centre, self.style_scale)
         # A sum, not `@`: BLAS may add in another order for another number of rows, and a stored prediction must
         # come out the same whether its text was scored alone or in a batch.
         return score + (style * self.style_coefficients.astype(np.float64)).sum(axis=1)
@@ -119,7 +122,7 @@ class TextModel:
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> TextModel:
-        """Inverse of `to_record`; predicts bit-identically. Raises ValueError when the content does not match its hash."""
+        """Inverse of `to_record`, predicts bit-identically; ValueError when the content does not match its hash."""
         values: dict[str, Any] = {}
         for item in fields(cls):
             if item.name in ("blocks", "coefficients"):
@@ -161,31 +164,6 @@ class TextModel:
         return digest.hexdigest()
 
 
-@dataclass(frozen=True, eq=False)
-class _Window:
-    """The training window, ready for algebra: one row per output, one document per distinct (segment, text)."""
-
-    y: np.ndarray
-    variance: np.ndarray
-    brief: np.ndarray
-    cycle: np.ndarray
-    document: np.ndarray
-    docs: list[Doc]
-    within: float
-    between: float
-    scale: Literal["log", "linear"]
-
-
-@dataclass(frozen=True, eq=False)
-class _Design:
-    """Features of the distinct documents, scaled so that every column has prior variance 1 at strength 1."""
-
-    matrix: sparse.csr_matrix
-    blocks: tuple[TermBlock, ...]
-    centre: np.ndarray
-    spread: np.ndarray
-
-
 def fit_text_model(training: pd.DataFrame, *, as_of: date, window_cycles: int = 104) -> TextModel:
     """Learn from the outcomes of the last `window_cycles` cycles that lie strictly before `as_of`.
 
@@ -219,16 +197,16 @@ def fit_text_model(training: pd.DataFrame, *, as_of: date, window_cycles: int = 
     if facts["n_choice_briefs"] < MIN_CHOICE_BRIEFS:
         reason = f"{facts['n_choice_briefs']} briefs offered a choice, {MIN_CHOICE_BRIEFS} are needed"
         return TextModel(scale="log", skilled=False, reason=reason, **facts)
-    data = _prepare(window)
+    data = prepare(window)
     facts |= {"scale": data.scale, "within_sd": round(data.within**0.5, 6), "between_sd": round(data.between**0.5, 6)}
-    design = _design(data.docs)
-    facts |= _hold_out(data, design, window["value"].to_numpy(float))
+    features = design(data.docs)
+    facts |= _hold_out(data, features, window["value"].to_numpy(float))
     skilled = facts["holdout_z"] >= MIN_Z
     judged = f"within-brief correlation {facts['holdout_correlation']:.2f} on {facts['holdout_briefs']} held-out briefs"
     if not skilled:
         return TextModel(skilled=False, reason=f"no skill out of time: {judged}", **facts)
-    weights = _solve(data, design, facts["strength"], np.ones(len(data.y), dtype=bool))
-    return TextModel(skilled=True, reason=judged, **facts, **_unscaled(design, weights, data.within))
+    weights = text_weights(data, features, np.ones(len(data.y), dtype=bool))
+    return TextModel(skilled=True, reason=judged, **facts, **unscaled(features, weights))
 
 
 def _check(training: pd.DataFrame) -> None:
@@ -246,119 +224,15 @@ def _check(training: pd.DataFrame) -> None:
             )
 
 
-def _prepare(window: pd.DataFrame) -> _Window:
-    """Relative outcomes with their sampling variances, integer codes, and the two variances by moments."""
-    value = window["value"].to_numpy(float)
-    noise = window["variance"].to_numpy(float)
-    known = noise > 0
-    noise = np.where(known, noise, np.median(noise[known]) if known.any() else max(value.var(), 1e-12))
-    brief = pd.factorize(window["brief_id"])[0]
-    if (value >= 0).all() and value.any():
-        # One pseudo-output at the overall mean keeps the mean of a brief without any success above zero.
-        weight, prior = 1 / noise, 1 / np.median(noise)
-        overall = np.average(value, weights=weight)
-        mean = (np.bincount(brief, weight * value) + prior * overall) / (np.bincount(brief, weight) + prior)
-        variance = noise / mean[brief] ** 2
-        # E ln X is about ln m - var/(2 m^2); adding var/(2m) first removes the bias and keeps zeros finite.
-        y = np.log(value + noise / (2 * mean[brief]))
-        scale: Literal["log", "linear"] = "log"
-    else:
-        spread = value.std() or 1.0
-        y, variance, scale = value / spread, noise / spread**2, "linear"
-    y = y - np.average(y, weights=1 / (variance + np.median(variance)))
-    within, between = _variances(y, variance, brief)
-    keys = list(zip(window["segment"].astype(str), window["text"].astype(str), strict=True))
-    document, docs = pd.factorize(pd.Series(keys, dtype=object))
-    return _Window(y, variance, brief, window["cycle"].to_numpy(), document, list(docs), within, between, scale)
-
-
-def _variances(y: np.ndarray, variance: np.ndarray, brief: np.ndarray) -> tuple[float, float]:
-    """True variance within briefs and between brief means, by moments (as DerSimonian and Laird 1986), both > 0.
-
-    Briefs are weighted by the inverse square of their noise, so a handful of outputs that hardly anybody saw does not
-    decide the estimate. Floors of 2% and 10% of the typical noise keep the equations solvable.
-    """
-    size = np.bincount(brief)
-    mean, noise = np.bincount(brief, y) / size, np.bincount(brief, variance) / size
-    typical = float(np.median(variance))
-    weight = 1 / (noise + typical) ** 2
-    squares = np.bincount(brief, (y - mean[brief]) ** 2)
-    within = float((weight * (squares - (size - 1) * noise)).sum() / max((weight * (size - 1)).sum(), 1e-300))
-    within = max(within, 0.02 * typical)
-    centre = np.average(mean, weights=weight)
-    between = float(np.average((mean - centre) ** 2 - (within + noise) / size, weights=weight))
-    return within, max(between, 0.1 * typical)
-
-
-def _design(docs: list[Doc]) -> _Design:
-    kinds = ["words", "chars"] + (["segment_words"] if len({segment for segment, _ in docs}) > 1 else [])
-    blocks = tuple(TermBlock.fit(kind, docs, min_docs=3 if kind == "chars" else 2, max_terms=40_000) for kind in kinds)
-    raw = style_matrix([text for _, text in docs])
-    centre, spread = raw.mean(axis=0).astype(np.float32), raw.std(axis=0).astype(np.float32)
-    style = _standardised([text for _, text in docs], centre, spread)
-    parts = [block.transform(docs) * VARIANCE_SHARES[block.kind] ** 0.5 for block in blocks]
-    # Sparse although it is dense: sparse products add in a fixed order whatever the number of threads.
-    parts.append(sparse.csr_matrix(style * (VARIANCE_SHARES["style"] / style.shape[1]) ** 0.5))
-    return _Design(sparse.csr_matrix(sparse.hstack(parts)), blocks, centre, spread)
-
-
-def _standardised(texts: Sequence[str], centre: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    spread = spread.astype(np.float64)
-    usable = spread > 1e-9
-    standard = (style_matrix(texts) - centre.astype(np.float64)) / np.where(usable, spread, 1.0)
-    return np.clip(standard, -4, 4) * usable
-
-
-def _solve(data: _Window, design: _Design, strength: float, rows: np.ndarray) -> np.ndarray:
-    """Feature weights (for `design.matrix`) given the outcomes of `rows`, by preconditioned conjugate gradients.
-
-    Solves V a = y with V = brief + text + same text + rest, then weights = text variance * Z'a. The preconditioner
-    inverts the brief blocks exactly (Sherman and Morrison), which leaves a well-conditioned rest: about 30 steps.
-    """
-    y, document = data.y[rows], data.document[rows]
-    brief = pd.factorize(data.brief[rows])[0]
-    n_docs, text = len(data.docs), strength * data.within
-    same = SAME_TEXT_SHARE * data.within
-    diagonal = data.variance[rows] + REST_SHARE * data.within
-    features, transposed = design.matrix, sparse.csr_matrix(design.matrix.T)
-
-    def times(x: np.ndarray) -> np.ndarray:
-        per_doc = np.bincount(document, x, minlength=n_docs)
-        per_doc = text * (features @ (transposed @ per_doc)) + same * per_doc
-        return per_doc[document] + data.between * np.bincount(brief, x)[brief] + diagonal * x
-
-    inverse = 1 / (diagonal + same + text * sum(VARIANCE_SHARES[kind] for kind in ("words", "chars", "style")))
-    shrink = data.between / (1 + data.between * np.bincount(brief, inverse))
-
-    def precondition(r: np.ndarray) -> np.ndarray:
-        scaled = inverse * r
-        return scaled - inverse * (shrink * np.bincount(brief, scaled))[brief]
-
-    solution, residual = np.zeros_like(y), y.copy()
-    step = precondition(residual)
-    size = start = (residual * step).sum()
-    for _ in range(200):
-        if size <= 1e-12 * start or size == 0:
-            break
-        image = times(step)
-        rate = size / (step * image).sum()
-        solution += rate * step
-        residual -= rate * image
-        conditioned = precondition(residual)
-        size, last = (residual * conditioned).sum(), size
-        step = conditioned + (size / last) * step
-    return text * (transposed @ np.bincount(document, solution, minlength=n_docs))
-
-
-def _hold_out(data: _Window, design: _Design, value: np.ndarray) -> dict[str, Any]:
-    """Predict the most recent quarter of the briefs from the earlier ones; pick the strength, report the skill."""
+def _hold_out(data: Window, features: Design, value: np.ndarray) -> dict[str, Any]:
+    """Predict the most recent quarter of the briefs from the earlier ones; report the skill."""
     frame = pd.DataFrame({"brief": data.brief, "cycle": data.cycle, "document": data.document})
     per_brief = frame.groupby("brief").agg(first=("cycle", "min"), texts=("document", "nunique"))
     choice = per_brief[per_brief["texts"] > 1]
     cut = np.sort(choice["first"].to_numpy())[int(len(choice) * (1 - HOLDOUT_SHARE))]
     held = np.isin(data.brief, choice.index[choice["first"] >= cut])
     past = data.cycle < cut
-    facts: dict[str, Any] = {"strength": 0.0, "holdout_z": 0.0, "holdout_correlation": 0.0}
+    facts: dict[str, Any] = {"holdout_z": 0.0, "holdout_correlation": 0.0}
     facts |= {"holdout_first": pd.Timestamp(cut).date(), "holdout_briefs": int((choice["first"] >= cut).sum())}
     if not past.any():
         return facts
@@ -370,18 +244,13 @@ def _hold_out(data: _Window, design: _Design, value: np.ndarray) -> dict[str, An
         return x - (np.bincount(brief, weight * x) / total)[brief]
 
     outcome = centred(data.y[held])
-    best = np.inf
-    for strength in STRENGTHS:
-        score = (design.matrix @ _solve(data, design, strength, past))[data.document[held]]
-        predicted = centred(score)
-        error = float((weight * (outcome - predicted) ** 2).sum())
-        if error < best:
-            best = error
-            spread = float(np.sqrt((weight * outcome**2).sum() * (weight * predicted**2).sum()))
-            correlation = float((weight * outcome * predicted).sum() / spread) if spread > 0 else 0.0
-            hits, chance = _hits(score, value[held], brief)
-            facts |= {"strength": strength, "holdout_correlation": round(correlation, 6)}
-            facts |= {"holdout_hit_rate": round(hits, 6), "holdout_chance": round(chance, 6)}
+    score = (features.matrix @ text_weights(data, features, past))[data.document[held]]
+    predicted = centred(score)
+    spread = float(np.sqrt((weight * outcome**2).sum() * (weight * predicted**2).sum()))
+    correlation = float((weight * outcome * predicted).sum() / spread) if spread > 0 else 0.0
+    hits, chance = _hits(score, value[held], brief)
+    facts |= {"holdout_correlation": round(correlation, 6)}
+    facts |= {"holdout_hit_rate": round(hits, 6), "holdout_chance": round(chance, 6)}
     # Under no skill the correlation has about 1/sqrt(degrees of freedom within briefs) as its standard error.
     facts["holdout_z"] = round(facts["holdout_correlation"] * float(np.sqrt(len(brief) - len(total))), 6)
     return facts
@@ -394,21 +263,3 @@ def _hits(score: np.ndarray, value: np.ndarray, brief: np.ndarray) -> tuple[floa
     chosen = groups["score"].transform("max").to_numpy() == score
     per = pd.DataFrame({"brief": brief, "hit": best & chosen, "chosen": chosen, "best": best}).groupby("brief")
     return float((per["hit"].sum() / per["chosen"].sum()).mean()), float(per["best"].mean().mean())
-
-
-def _unscaled(design: _Design, weights: np.ndarray, within: float) -> dict[str, Any]:
-    """Weights of the scaled design back on the features themselves, as float32 rounded to six decimals."""
-    del within
-    coefficients, start = [], 0
-    for block in design.blocks:
-        stop = start + len(block.terms)
-        coefficients.append(np.round(weights[start:stop] * VARIANCE_SHARES[block.kind] ** 0.5, 6).astype(np.float32))
-        start = stop
-    style = weights[start:] * (VARIANCE_SHARES["style"] / len(STYLE_FEATURES)) ** 0.5
-    return {
-        "blocks": design.blocks,
-        "coefficients": tuple(coefficients),
-        "style_centre": design.centre,
-        "style_scale": design.spread,
-        "style_coefficients": np.round(style, 6).astype(np.float32),
-    }

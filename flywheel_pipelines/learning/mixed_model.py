@@ -1,0 +1,189 @@
+"""The algebra of the scoring model: relative outcomes, variance components, and the solution of the mixed model.
+
+Here: `prepare` (a frame of outcomes as arrays, with the two variances by moments), `design` (features of the texts) and
+`text_weights` (the best linear unbiased prediction of what the features do). Not here: which outcomes to learn from,
+whether the result has any skill, how it is stored; that is `text_model`.
+
+All sums run over sparse matrices and `bincount`, in a fixed order whatever the number of threads: the same outcomes
+give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from flywheel_pipelines.learning.text_features import STYLE_FEATURES, Doc, TermBlock, style_matrix
+
+TEXT_SHARE = 0.7
+"""Prior variance of the text's effect, as a share of the true variance within a brief, for each whole of
+VARIANCE_SHARES. Picking it by hold-out in every cycle was tried and dropped: the optimum is flat, the pick is noise."""
+VARIANCE_SHARES = {"words": 1 / 3, "chars": 1 / 3, "segment_words": 1 / 3, "style": 1 / 6}
+"""How the families of terms share it."""
+SAME_TEXT_SHARE, REST_SHARE = 0.4, 0.3
+"""Variance of what a text does beyond its features, and of what one publication of it does, in the same unit."""
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """The training window, ready for algebra: one row per output, one document per distinct (segment, text)."""
+
+    y: np.ndarray
+    variance: np.ndarray
+    brief: np.ndarray
+    cycle: np.ndarray
+    document: np.ndarray
+    docs: list[Doc]
+    within: float
+    between: float
+    scale: Literal["log", "linear"]
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """Features of the distinct documents, scaled so that every column has the same prior variance."""
+
+    matrix: sparse.csr_matrix
+    blocks: tuple[TermBlock, ...]
+    centre: np.ndarray
+    spread: np.ndarray
+
+
+def prepare(window: pd.DataFrame) -> Window:
+    """Relative outcomes with their sampling variances, integer codes, and the two variances by moments."""
+    value = window["value"].to_numpy(float)
+    noise = window["variance"].to_numpy(float)
+    known = noise > 0
+    noise = np.where(known, noise, np.median(noise[known]) if known.any() else max(value.var(), 1e-12))
+    brief = pd.factorize(window["brief_id"])[0]
+    if (value >= 0).all() and value.any():
+        # One pseudo-output at the overall mean keeps the mean of a brief without any success above zero.
+        weight, prior = 1 / noise, 1 / np.median(noise)
+        overall = np.average(value, weights=weight)
+        mean = (np.bincount(brief, weight * value) + prior * overall) / (np.bincount(brief, weight) + prior)
+        variance = noise / mean[brief] ** 2
+        # E ln X is about ln m - var/(2 m^2); adding var/(2m) first removes the bias and keeps zeros finite.
+        y = np.log(value + noise / (2 * mean[brief]))
+        scale: Literal["log", "linear"] = "log"
+    else:
+        spread = value.std() or 1.0
+        y, variance, scale = value / spread, noise / spread**2, "linear"
+    y = y - np.average(y, weights=1 / (variance + np.median(variance)))
+    within, between = _variances(y, variance, brief)
+    keys = list(zip(window["segment"].astype(str), window["text"].astype(str), strict=True))
+    document, docs = pd.factorize(pd.Series(keys, dtype=object))
+    return Window(y, variance, brief, window["cycle"].to_numpy(), document, list(docs), within, between, scale)
+
+
+def _variances(y: np.ndarray, variance: np.ndarray, brief: np.ndarray) -> tuple[float, float]:
+    """True variance within briefs and between brief means, by moments (as DerSimonian and Laird 1986), both > 0.
+
+    Briefs are weighted by the inverse square of their noise, so a handful of outputs that hardly anybody saw does not
+    decide the estimate. Floors of 2% and 10% of the typical noise keep the equations solvable.
+    """
+    size = np.bincount(brief)
+    mean, noise = np.bincount(brief, y) / size, np.bincount(brief, variance) / size
+    typical = float(np.median(variance))
+    weight = 1 / (noise + typical) ** 2
+    squares = np.bincount(brief, (y - mean[brief]) ** 2)
+    within = float((weight * (squares - (size - 1) * noise)).sum() / max((weight * (size - 1)).sum(), 1e-300))
+    within = max(within, 0.02 * typical)
+    centre = np.average(mean, weights=weight)
+    between = float(np.average((mean - centre) ** 2 - (within + noise) / size, weights=weight))
+    return within, max(between, 0.1 * typical)
+
+
+def design(docs: list[Doc]) -> Design:
+    kinds = ["words", "chars"] + (["segment_words"] if len({segment for segment, _ in docs}) > 1 else [])
+    blocks = tuple(TermBlock.fit(kind, docs, min_docs=3 if kind == "chars" else 2, max_terms=40_000) for kind in kinds)
+    raw = style_matrix([text for _, text in docs])
+    centre, spread = raw.mean(axis=0).astype(np.float32), raw.std(axis=0).astype(np.float32)
+    style = standardised([text for _, text in docs], centre, spread)
+    parts = [block.transform(docs) * VARIANCE_SHARES[block.kind] ** 0.5 for block in blocks]
+    # Sparse although it is dense: sparse products add in a fixed order whatever the number of threads.
+    parts.append(sparse.csr_matrix(style * (VARIANCE_SHARES["style"] / style.shape[1]) ** 0.5))
+    return Design(sparse.csr_matrix(sparse.hstack(parts)), blocks, centre, spread)
+
+
+def standardised(texts: Sequence[str], centre: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    spread = spread.astype(np.float64)
+    usable = spread > 1e-9
+    standard = (style_matrix(texts) - centre.astype(np.float64)) / np.where(usable, spread, 1.0)
+    return np.clip(standard, -4, 4) * usable
+
+
+def _solve(data: Window, design: Design, rows: np.ndarray) -> np.ndarray:
+    """Feature weights (for `design.matrix`) given the outcomes of `rows`, by preconditioned conjugate gradients.
+
+    Solves V a = y with V = brief + text + same text + rest, then weights = text variance * Z'a. The preconditioner
+    inverts the brief blocks exactly (Sherman and Morrison), which leaves a well-conditioned rest.
+    """
+    y, document = data.y[rows], data.document[rows]
+    brief = pd.factorize(data.brief[rows])[0]
+    n_docs, text = len(data.docs), TEXT_SHARE * data.within
+    same = SAME_TEXT_SHARE * data.within
+    diagonal = data.variance[rows] + REST_SHARE * data.within
+    features, transposed = design.matrix, sparse.csr_matrix(design.matrix.T)
+
+    def times(x: np.ndarray) -> np.ndarray:
+        per_doc = np.bincount(document, x, minlength=n_docs)
+        per_doc = text * (features @ (transposed @ per_doc)) + same * per_doc
+        return per_doc[document] + data.between * np.bincount(brief, x)[brief] + diagonal * x
+
+    inverse = 1 / (diagonal + same + text * sum(VARIANCE_SHARES[kind] for kind in ("words", "chars", "style")))
+    shrink = data.between / (1 + data.between * np.bincount(brief, inverse))
+
+    def precondition(r: np.ndarray) -> np.ndarray:
+        scaled = inverse * r
+        return scaled - inverse * (shrink * np.bincount(brief, scaled))[brief]
+
+    solution, residual = np.zeros_like(y), y.copy()
+    step = precondition(residual)
+    size = start = (residual * step).sum()
+    for _ in range(200):
+        if size <= 1e-12 * start or size == 0:
+            break
+        image = times(step)
+        rate = size / (step * image).sum()
+        solution += rate * step
+        residual -= rate * image
+        conditioned = precondition(residual)
+        size, last = (residual * conditioned).sum(), size
+        step = conditioned + (size / last) * step
+    return text * (transposed @ np.bincount(document, solution, minlength=n_docs))
+
+
+def unscaled(design: Design, weights: np.ndarray) -> dict[str, Any]:
+    """Weights of the scaled design back on the features themselves, as float32 rounded to six decimals."""
+    coefficients, start = [], 0
+    for block in design.blocks:
+        stop = start + len(block.terms)
+        coefficients.append(np.round(weights[start:stop] * VARIANCE_SHARES[block.kind] ** 0.5, 6).astype(np.float32))
+        start = stop
+    style = weights[start:] * (VARIANCE_SHARES["style"] / len(STYLE_FEATURES)) ** 0.5
+    return {
+        "blocks": design.blocks,
+        "coefficients": tuple(coefficients),
+        "style_centre": design.centre,
+        "style_scale": design.spread,
+        "style_coefficients": np.round(style, 6).astype(np.float32),
+    }
+
+
+def text_weights(data: Window, design: Design, rows: np.ndarray) -> np.ndarray:
+    """Feature weights from the outcomes of `rows`: the mean of two estimates.
+
+    One uses every brief, the other only briefs that offered a choice. Briefs with one output are many and say much
+    about words that are rarely up for a choice, but all they say is mixed with what the brief itself was worth; the
+    mean of the two predicts better than either.
+    """
+    texts = pd.DataFrame({"brief": data.brief[rows], "document": data.document[rows]}).groupby("brief")["document"]
+    choice = rows.copy()
+    choice[rows] = texts.transform("nunique").to_numpy() > 1
+    everything = _solve(data, design, rows)
+    return everything if (choice == rows).all() else (everything + _solve(data, design, choice)) / 2
