@@ -8,6 +8,7 @@ from pathlib import Path
 
 DATA_DIR_VARIABLE = "FLYWHEEL_DATA_DIR"
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
+DEFS_DIR = Path(__file__).resolve().parent / "defs"
 
 
 @dataclass(frozen=True)

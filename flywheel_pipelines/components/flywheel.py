@@ -44,14 +44,9 @@ class FlywheelComponent(dg.Component):
         return dg.ComponentTypeSpec(description=cls.__doc__, tags=["flywheel"], owners=["team:flywheel"])
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """The definitions of this flywheel."""
-        return self.definitions()
-
-    def definitions(self) -> dg.Definitions:
-        """Assets and jobs, without a component context (replays change the spec in memory)."""
-        kit = AssetKit(self.spec)
-        template = self.folder / self.spec.prompt.template if self.folder and self.spec.prompt.template else None
-        opening, closing = production_assets(kit, template), learning_assets(kit, template)
+        """Assets and jobs of this flywheel."""
+        kit = AssetKit(self.spec, self.folder)
+        opening, closing = production_assets(kit), learning_assets(kit)
         return dg.Definitions(
             assets=[*opening, *closing],
             jobs=[

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 
 from flywheel_pipelines.cycles import partitions_definition, shift_cycle
-from flywheel_pipelines.errors import FlywheelError
+from flywheel_pipelines.errors import FlywheelError, SpecError
 from flywheel_pipelines.lake.contracts import PARTITION_COLUMNS, TableContract
 from flywheel_pipelines.lake.store import Lake, WrittenPartition
 from flywheel_pipelines.lake.versions import record_inputs
+from flywheel_pipelines.learning.prompt import DEFAULT_TEMPLATE
 from flywheel_pipelines.spec import FlywheelSpec
 
 PREVIEW_ROWS = 8
@@ -27,9 +29,24 @@ PREVIEW_WIDTH = 90
 class AssetKit:
     """Declares the assets of one flywheel alike."""
 
-    def __init__(self, spec: FlywheelSpec) -> None:
+    def __init__(self, spec: FlywheelSpec, folder: Path | None = None) -> None:
+        """A flywheel from its checked spec; relative file names in it are looked up in `folder`."""
         self.spec = spec
+        self.folder = folder or Path()
         self.partitions = partitions_definition(spec.start, spec.cadence)
+
+    def prompt_template(self) -> str:
+        """The prompt template, read when a step needs it. Raises SpecError when the file named in the YAML is missing."""
+        if self.spec.prompt.template is None:
+            return DEFAULT_TEMPLATE
+        path = self.folder / self.spec.prompt.template
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SpecError(
+                f"{path}: the prompt template cannot be read ({error}). Key prompt.template names a UTF-8 text file "
+                "relative to the flywheel's defs.yaml; leave the key out for the built-in template."
+            ) from error
 
     def key(self, table: TableContract) -> dg.AssetKey:
         """Asset key of one of the flywheel's tables."""

@@ -5,10 +5,7 @@ performance_metrics -> scored_outputs -> scoring_model, reference_corpus -> refr
 Wiring only. Each asset loops over the cycles of its run in order, so a restatement of a year is one run.
 """
 
-from __future__ import annotations
-
 from datetime import UTC, date, datetime
-from pathlib import Path
 
 import dagster as dg
 import pyarrow as pa
@@ -25,7 +22,7 @@ from flywheel_pipelines.lake.store import CycleWindow, Lake
 from flywheel_pipelines.learning.corpus import build_corpus
 from flywheel_pipelines.learning.judgement import judge_cycle
 from flywheel_pipelines.learning.model_tables import fit_scoring_model, model_to_tables
-from flywheel_pipelines.learning.prompt import read_template, refresh_prompt
+from flywheel_pipelines.learning.prompt import refresh_prompt
 from flywheel_pipelines.learning.thresholds import floor_rule
 
 
@@ -36,14 +33,14 @@ class CloseConfig(dg.Config):
     """Instant (ISO, UTC) up to which feedback counts: 'as known at'. None: everything recorded so far."""
 
 
-def learning_assets(kit: AssetKit, template: Path | None) -> list[dg.AssetsDefinition]:
+def learning_assets(kit: AssetKit) -> list[dg.AssetsDefinition]:
     """The assets of layers 2 and 3, and the flywheel's last asset."""
     return [
         _performance_metrics(kit),
         _scored_outputs(kit),
         _scoring_model(kit),
         _reference_corpus(kit),
-        _refreshed_prompt(kit, template),
+        _refreshed_prompt(kit),
         momentum_asset(kit),
     ]
 
@@ -188,7 +185,7 @@ def _reference_corpus(kit: AssetKit) -> dg.AssetsDefinition:
     return reference_corpus
 
 
-def _refreshed_prompt(kit: AssetKit, template: Path | None) -> dg.AssetsDefinition:
+def _refreshed_prompt(kit: AssetKit) -> dg.AssetsDefinition:
     spec = kit.spec
 
     @kit.asset(tables.REFRESHED_PROMPT, deps=[tables.REFERENCE_CORPUS], many_cycles_per_run=True)
@@ -201,7 +198,7 @@ def _refreshed_prompt(kit: AssetKit, template: Path | None) -> dg.AssetsDefiniti
             corpus = store.read(tables.REFERENCE_CORPUS, spec.name, cycle)
             try:
                 prompt = refresh_prompt(
-                    read_template(template), corpus, previous=previous if previous.num_rows else None
+                    kit.prompt_template(), corpus, previous, flywheel=spec.name, metric=spec.floor.metric
                 )
             except FlywheelError as error:
                 raise readable_failure(error) from error

@@ -1,7 +1,5 @@
 """The flywheel's last asset: lift against the control arm and the audit, as tables and as a picture. Wiring only."""
 
-from __future__ import annotations
-
 import base64
 from datetime import date
 
@@ -98,5 +96,7 @@ def _audit(kit: AssetKit, store: Lake, cycle: date, rows: pa.Table) -> pa.Table:
 def _plot(kit: AssetKit, store: Lake, cycle: date) -> dg.MarkdownMetadataValue:
     rows = store.read(tables.MOMENTUM, kit.spec.name, CycleWindow(last=cycle))
     synthetic = store.read(tables.CYCLE_MANIFEST, kit.spec.name, cycle, columns=["is_synthetic"])
-    picture = momentum_plot(rows, flywheel=kit.spec.name, label="synthetic" if any(synthetic["is_synthetic"].to_pylist()) else None)
+    picture = momentum_plot(
+        rows, flywheel=kit.spec.name, label="synthetic" if any(synthetic["is_synthetic"].to_pylist()) else None
+    )
     return dg.MetadataValue.md(f"![momentum](data:image/png;base64,{base64.b64encode(picture).decode()})")

@@ -3,10 +3,7 @@
 Wiring only: each reads, calls a pure function of `production` (or `learning`), writes, and shows what it did.
 """
 
-from __future__ import annotations
-
 from datetime import UTC, date, datetime
-from pathlib import Path
 
 import dagster as dg
 import numpy as np
@@ -17,8 +14,8 @@ from flywheel_pipelines.components.resources import LakeResource
 from flywheel_pipelines.errors import CycleOrderError, FlywheelError
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
-from flywheel_pipelines.learning.prompt import read_template, refresh_prompt
-from flywheel_pipelines.learning.text_model import TextModel
+from flywheel_pipelines.learning.model_tables import model_from_tables
+from flywheel_pipelines.learning.prompt import refresh_prompt
 from flywheel_pipelines.learning.thresholds import register_threshold
 from flywheel_pipelines.production.archive import outputs_from_archive
 from flywheel_pipelines.production.arms import publish
@@ -54,7 +51,7 @@ class OpenConfig(dg.Config):
         return datetime.fromisoformat(self.recorded_at) if self.recorded_at else datetime.now(UTC)
 
 
-def production_assets(kit: AssetKit, template: Path | None) -> list[dg.AssetsDefinition]:
+def production_assets(kit: AssetKit) -> list[dg.AssetsDefinition]:
     """The four assets of layer 1."""
     spec = kit.spec
 
@@ -79,7 +76,7 @@ def production_assets(kit: AssetKit, template: Path | None) -> list[dg.AssetsDef
                 manifest = store.read(tables.CYCLE_MANIFEST, spec.name, cycle).drop_columns(["cycle"])
             else:
                 try:
-                    manifest = _open(kit, store, cycle, template, config)
+                    manifest = _open(kit, store, cycle, config)
                 except FlywheelError as error:
                     raise readable_failure(error) from error
             recorder.write(tables.CYCLE_MANIFEST, manifest, cycle, _manifest_inputs(manifest, cycle))
@@ -134,17 +131,17 @@ def production_assets(kit: AssetKit, template: Path | None) -> list[dg.AssetsDef
     return [briefs, cycle_manifest, generated_outputs, published_outputs]
 
 
-def _open(kit: AssetKit, store: Lake, cycle: date, template: Path | None, config: OpenConfig) -> pa.Table:
+def _open(kit: AssetKit, store: Lake, cycle: date, config: OpenConfig) -> pa.Table:
     """Register the floor and pin what the last closed cycle hands over."""
     spec = config.applied_to(kit.spec)
-    carried = _carried_in(kit, store, cycle, template, allow_gap=config.allow_gap)
+    carried = _carried_in(kit, store, cycle, allow_gap=config.allow_gap)
     threshold = register_threshold(spec.floor, spec.metric.better, cycle, config.now())
     store.append_batch(spec.name, threshold.header, {tables.THRESHOLDS: threshold.rows})
     gap = carried.predecessor is not None and carried.predecessor != kit.previous(cycle)
     return build_manifest(carried, spec, threshold_version=threshold.version, gap_allowed=gap)
 
 
-def _carried_in(kit: AssetKit, store: Lake, cycle: date, template: Path | None, *, allow_gap: bool) -> CarriedIn:
+def _carried_in(kit: AssetKit, store: Lake, cycle: date, *, allow_gap: bool) -> CarriedIn:
     """The versions that the last closed cycle hands over; the baseline in the first cycle."""
     name = kit.spec.name
     predecessor = choose_predecessor(
@@ -155,7 +152,9 @@ def _carried_in(kit: AssetKit, store: Lake, cycle: date, template: Path | None, 
         allow_gap=allow_gap,
     )
     if predecessor is None:
-        baseline = refresh_prompt(read_template(template), tables.REFERENCE_CORPUS.empty(), previous=None)
+        baseline = refresh_prompt(
+            kit.prompt_template(), tables.REFERENCE_CORPUS.empty(), flywheel=name, metric=kit.spec.floor.metric
+        )
         return CarriedIn(None, baseline.column("prompt_version")[0].as_py(), NOTHING_LEARNED, NOTHING_LEARNED, None)
     prompt = store.read(tables.REFRESHED_PROMPT, name, predecessor).to_pylist()[0]
     model = store.read(tables.SCORING_MODEL, name, predecessor, columns=["model_version", "known_at"]).to_pylist()[0]
@@ -179,14 +178,14 @@ def _predict(store: Lake, flywheel: str, manifest: dict[str, object], candidates
     pinned, predecessor = manifest["scoring_model_version"], manifest["predecessor"]
     if pinned == NOTHING_LEARNED or not isinstance(predecessor, date):
         return np.zeros(candidates.num_rows)
-    record = store.read(tables.SCORING_MODEL, flywheel, predecessor).to_pylist()[0]
-    if record["model_version"] != pinned:
+    row = store.read(tables.SCORING_MODEL, flywheel, predecessor).to_pylist()[0]
+    if row["model_version"] != pinned:
         raise CycleOrderError(
             f"Cycle {manifest['cycle']} pinned scoring model {pinned}, but cycle {predecessor} has been closed again "
-            f"since and now holds {record['model_version']}. What was published stays as it was. To produce the cycle "
+            f"since and now holds {row['model_version']}. What was published stays as it was. To produce the cycle "
             "anew with the present learning, rerun from cycle_manifest on with the run config repin: true."
         )
-    model = TextModel.from_record(record)
+    model = model_from_tables(row, store.read(tables.SCORING_MODEL_TERMS, flywheel, predecessor))
     return model.predict(candidates.column("text").to_pylist(), candidates.column("segment").to_pylist())
 
 

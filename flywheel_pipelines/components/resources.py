@@ -1,7 +1,5 @@
 """The resource that the assets use: the lake with its DuckDB connections."""
 
-from __future__ import annotations
-
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 

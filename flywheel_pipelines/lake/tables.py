@@ -361,7 +361,7 @@ BRIEF_OUTCOMES = TableContract(
             column(
                 "is_counted",
                 FLAG,
-                "Whether the lift counts the brief: something was measured, and the arms could differ.",
+                "Whether the lift counts it: measured, with its counterpart where briefs have one, and free to differ.",
             ),
             column(
                 "hit",

@@ -36,7 +36,7 @@ def register_threshold(
 
     Its version is the hash of the rule alone, so registering the same rule again is the same batch and changes nothing.
     """
-    rule = json.dumps({**floor.model_dump(), "better": better}, sort_keys=True)
+    rule = json.dumps({**floor.model_dump(exclude_none=True), "better": better}, sort_keys=True)
     version = hashlib.sha256(rule.encode()).hexdigest()[:16]
     fact = {
         "threshold_version": version,

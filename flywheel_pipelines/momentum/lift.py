@@ -32,9 +32,11 @@ def brief_outcomes(published: pa.Table, performance: pa.Table, metric: str, bett
     that have a value. A flywheel arm that publishes one output has weight 1; a control arm that stands for the
     expected value of a random choice among K candidates has K outputs of weight 1/K.
 
-    A brief is counted (`is_counted`) when an arm of it was measured, unless it is in both arms and they could not
-    differ: it had a single candidate, or only the choice itself was measured of several. A control that drew at random
-    and happened to draw the choice does count, as a difference of zero; leaving those out would inflate the lift.
+    A brief is counted (`is_counted`) when an arm of it was measured. In a cycle that compares within briefs (some brief
+    is in both arms) it takes both arms: the others have no counterpart, and their spread would only widen the interval.
+    Nor does a brief count whose arms could not differ: it had a single candidate, or only the choice itself was
+    measured of several. A control that drew at random and happened to draw the choice does count, as a difference of
+    zero; leaving those out would inflate the lift.
 
     `hit` says that no measured output beats the choice; outputs that share the best value are all hits, and `chance` is
     the share of them among the measured outputs (1 / n without ties). Both are null with fewer than two measured
@@ -67,7 +69,7 @@ def brief_outcomes(published: pa.Table, performance: pa.Table, metric: str, bett
     briefs["control_value"] = _arm_values(rows, CONTROL)
     seen = rows[rows["value"].notna()].drop_duplicates(["brief_id", "output_id"])
     briefs["n_measured"] = seen.groupby("brief_id").size().reindex(briefs.index, fill_value=0)
-    briefs["is_counted"] = (briefs["n_measured"] > 0) & ~_cannot_differ(rows, briefs)
+    briefs["is_counted"] = _is_counted(rows, briefs)
     _judge_choices(briefs, rows, seen, better)
     return BRIEF_OUTCOMES.conform(_to_arrow(briefs.reset_index(), BRIEF_OUTCOMES.schema))
 
@@ -79,14 +81,17 @@ def _arm_values(rows: pd.DataFrame, arm: str) -> pd.Series:
     return weighted / part["weight"].groupby(part["brief_id"]).sum()
 
 
-def _cannot_differ(rows: pd.DataFrame, briefs: pd.DataFrame) -> pd.Series:
-    """Briefs in both arms with one measured output, where that is no accident of a random draw."""
+def _is_counted(rows: pd.DataFrame, briefs: pd.DataFrame) -> pd.Series:
+    """Which briefs the lift counts; `brief_outcomes` says why."""
+    in_both = briefs["flywheel_value"].notna() & briefs["control_value"].notna()
     control = rows[rows["arm"] == CONTROL]
     by_brief = control["brief_id"]
     has_unmeasured = control["value"].isna().groupby(by_brief).any().reindex(briefs.index, fill_value=False)
     is_certain = (control["probability"] > 1 - 1e-9).groupby(by_brief).any().reindex(briefs.index, fill_value=False)
-    in_both = briefs["flywheel_value"].notna() & briefs["control_value"].notna()
-    return in_both & (briefs["n_measured"] < 2) & (has_unmeasured | is_certain)
+    cannot_differ = in_both & (briefs["n_measured"] < 2) & (has_unmeasured | is_certain)
+    is_within_briefs = (rows.groupby("brief_id")["arm"].nunique() > 1).any()
+    is_compared = in_both if is_within_briefs else briefs["n_measured"] > 0
+    return is_compared & ~cannot_differ
 
 
 def _judge_choices(briefs: pd.DataFrame, rows: pd.DataFrame, seen: pd.DataFrame, better: Better) -> None:

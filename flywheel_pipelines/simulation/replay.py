@@ -108,12 +108,18 @@ def _execute(job: dg.JobDefinition, instance: dg.DagsterInstance, cycle: date | 
     if result.success:
         return
     failed = next(event for event in result.all_events if event.is_failure)
-    data = failed.event_specific_data
-    error = getattr(data, "user_failure_data", None)
-    cause = getattr(data, "error", None)
-    text = getattr(error, "description", None) or (cause.message if cause else failed.message)
     where = f"{job.name}, cycle {cycle}" if cycle else job.name
-    raise FlywheelError(f"{where}, step {failed.step_key}: {text}")
+    raise FlywheelError(f"{where}, step {failed.step_key}: {_cause(failed)}")
+
+
+def _cause(failed: dg.DagsterEvent) -> str:
+    """What went wrong in a failed step: the words meant for people where there are any, else the innermost error."""
+    data = failed.event_specific_data
+    for_people = getattr(getattr(data, "user_failure_data", None), "description", None)
+    error = getattr(data, "error", None)
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return for_people or (error.message.strip() if error else failed.message or "failed")
 
 
 def _open_config(plan: ReplayPlan, cycle: date) -> dict[str, Any]:

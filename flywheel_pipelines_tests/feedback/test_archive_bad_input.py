@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
+import random
 import time
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
 from flywheel_pipelines.cycles import Cadence
 from flywheel_pipelines.errors import InputFileError
 from flywheel_pipelines.feedback.archive import read_archive
+from flywheel_pipelines.feedback.files import csv_rows
 from flywheel_pipelines_tests.feedback.archive_files import (
     ALSO_GOOD,
     GOOD,
@@ -48,6 +52,7 @@ BAD_ROWS = {
     "no_brief": (",2024-01-02,x,10,1", "test", "", "which brief"),
     "nul_in_text": ("t1,2024-01-02,x\0y,10,1", "headline", "x\\x00y", "control characters"),
     "escape_in_text": ("t1,2024-01-02,x\x1b[2Jy,10,1", "headline", "x\\x1b[2Jy", "control characters"),
+    "line_break_in_brief": ('"t\n1",2024-01-02,x,10,1', "test", "t\\n1", "a name cannot have"),
     "latin_1": (b"t1,2024-01-02,caf\xe9,10,1", "headline", "caf\\xe9", "not UTF-8"),
     "cut_utf8": (b"t1,2024-01-02,caf\xc3,10,1", "headline", "caf\\xc3", "not UTF-8"),
     "too_few_cells": ("t1,2024-01-02,x,10", "(row)", "t1,2024-01-02,x,10", "4 cells, the header has 5"),
@@ -110,6 +115,16 @@ def test_an_unclosed_quote_costs_its_row_and_not_the_rows_it_swallowed(tmp_path:
     assert batch.n_used == 2_001
 
 
+def test_control_without_reading_again_the_swallowed_rows_go_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_rows, "REREAD_BUDGET", 0)
+    batch = read_rows(tmp_path, GOOD, 't1,2024-01-02,"open,10,1', ALSO_GOOD)
+    ((_, _, _, reason),) = put_aside(batch)
+    assert "lines 3 to 4, put aside together" in reason
+    assert texts(batch) == ["A good one"]
+
+
 def test_quotes_that_open_in_every_line_do_not_make_reading_quadratic(tmp_path: Path) -> None:
     started = time.monotonic()
     batch = read_rows(tmp_path, GOOD, *['x","y'] * 20_000)
@@ -140,6 +155,14 @@ def test_a_left_out_row_is_not_checked(tmp_path: Path) -> None:
     assert put_aside(batch) == []
 
 
+def test_a_cell_that_cannot_be_read_does_not_rule_its_row_out(tmp_path: Path) -> None:
+    mapping = MAPPING.model_copy(update={"leave_out": {"image": ("",)}})
+    path = write(tmp_path, f"{GOOD},cat", f"{GOOD},".encode() + b"\xe9", f"{GOOD},", header=f"{HEADER},image")
+    batch = read_archive(path, mapping, cadence=Cadence.WEEKLY)
+    assert batch.left_out == {"image is empty": 1}
+    assert [(row, field) for row, field, _, _ in put_aside(batch)] == [(2, "image")]
+
+
 # -- files that cannot be used at all --------------------------------------------------------------------------------
 def refusal(path: Path) -> str:
     with pytest.raises(InputFileError) as caught:
@@ -155,7 +178,7 @@ def test_missing_file_suggests_the_one_meant(tmp_path: Path) -> None:
 
 
 def test_missing_folder_is_said(tmp_path: Path) -> None:
-    assert "does not exist either" in refusal(tmp_path / "nowhere" / "package.csv")
+    assert "cannot be read either" in refusal(tmp_path / "nowhere" / "package.csv")
 
 
 def test_folder(tmp_path: Path) -> None:
@@ -179,6 +202,7 @@ UNUSABLE_FILES = {
     "gzip_with_wrong_checksum": (gzip.compress(f"{HEADER}\n{GOOD}\n".encode())[:-8] + b"\0" * 8, "gzip data is broken"),
     "zip": (b"PK\x03\x04rest", "zip file (or an Excel workbook)"),
     "utf_16": (f"{HEADER}\n{GOOD}".encode("utf-16"), "UTF-16"),
+    "no_line_end": (b"x" * 17_000_000, "first line has no end"),
     "binary": (b"\x7fELF\0\0\0\0,\0", "NUL bytes"),
     "cut_parquet": (b"PAR1" + b"\0" * 100, "not a whole Parquet file"),
     "duplicate_column": (f"{HEADER},clicks\n{GOOD},3\n".encode(), "names clicks more than once"),
@@ -202,6 +226,36 @@ def test_a_gzip_cut_off_late_yields_nothing(tmp_path: Path) -> None:
     assert "Nothing was taken from it" in refusal(path)
 
 
+@pytest.mark.parametrize(
+    ("filling", "said"), [(b"x", "unpacks to more than 500 times its size"), (b"\n", "more than 1,000,000 empty lines")]
+)
+def test_a_gzip_that_unpacks_without_end_is_refused_soon(tmp_path: Path, filling: bytes, said: str) -> None:
+    path = tmp_path / "bomb.csv.gz"
+    path.write_bytes(gzip.compress(f"{HEADER}\n{GOOD}\n".encode() + filling * 100_000_000))
+    started = time.monotonic()
+    assert said in refusal(path)
+    assert time.monotonic() - started < 5
+
+
+def test_control_text_that_packs_well_is_read(tmp_path: Path) -> None:
+    assert read(write(tmp_path, *[GOOD] * 100_000, name="a.csv.gz")).n_used == 100_000
+
+
+def test_a_gzip_broken_from_its_start_is_not_taken_for_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(b"\x00" + gzip.compress(b"x"))
+    assert "gzip data is broken from its start" in refusal(path)
+
+
+def test_text_that_is_named_gz_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD)
+    assert read(path.rename(tmp_path / "a.csv.gz")).n_used == 1
+
+
+def test_a_name_that_no_file_can_have(tmp_path: Path) -> None:
+    assert "cannot be read" in refusal(tmp_path / ("x" * 300))
+
+
 def test_missing_column_shows_the_header_and_the_column_meant(tmp_path: Path) -> None:
     text = refusal(write(tmp_path, GOOD, header="test,day,head_line,impressions,clicks"))
     assert "column headline is missing (did you mean head_line?)" in text
@@ -217,6 +271,26 @@ def test_unusable_rows_are_shown_when_there_is_nothing_else(tmp_path: Path) -> N
 def test_a_parquet_name_on_something_else(tmp_path: Path) -> None:
     text = refusal(write(tmp_path, GOOD, name="a.parquet"))
     assert "named .parquet but does not begin like a Parquet file" in text
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_parquet_file_with_broken_bytes_ends_in_rows_or_an_error_that_is_ours(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pyarrow.csv.read_csv(write(tmp_path, GOOD, ALSO_GOOD)), path)
+    draw = random.Random(seed)
+    content = bytearray(path.read_bytes())
+    for _ in range(4):
+        content[draw.randrange(4, len(content))] = draw.randrange(256)
+    path.write_bytes(content)
+    with contextlib.suppress(InputFileError):
+        batch = read(path)
+        assert batch.n_rows == batch.n_used + batch.n_quarantined
+
+
+def test_a_parquet_column_name_that_is_not_text(tmp_path: Path) -> None:
+    pq.write_table(pyarrow.csv.read_csv(write(tmp_path, GOOD)), tmp_path / "a.parquet")
+    (tmp_path / "a.parquet").write_bytes((tmp_path / "a.parquet").read_bytes().replace(b"headline", b"headlin\xff"))
+    assert "not a whole Parquet file" in refusal(tmp_path / "a.parquet")
 
 
 def test_a_parquet_column_of_lists_is_refused(tmp_path: Path) -> None:

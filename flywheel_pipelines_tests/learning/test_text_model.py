@@ -14,7 +14,7 @@ import pytest
 from flywheel_pipelines.learning.text_model import TextModel, fit_text_model
 
 GOOD, BAD = ("surprising", "you", "never"), ("quarterly", "report", "our")
-FILLER = "the city water house school train music river paper garden market winter".split()
+FILLER = ["the", "city", "water", "house", "school", "train", "music", "river", "paper", "garden", "market", "winter"]
 AS_OF = date(2026, 6, 1)
 
 

@@ -87,6 +87,16 @@ def test_a_brief_of_which_only_the_choice_was_measured_does_not_count():
     assert one(WITHIN, {"x": 0.03, "y": None, "z": None})["is_counted"] is False
 
 
+def test_where_some_briefs_are_in_both_arms_the_others_do_not_count():
+    alone = ("b2", "flywheel", "w", 1.0)
+    values = {"x": 0.03, "y": 0.02, "z": 0.01, "w": 0.04, "v": 0.05}
+    pair = published(("b1", "flywheel", "x", 1.0), ("b1", "control", "y", 1.0), alone)
+    apart = published(("b1", "flywheel", "x", 1.0), ("b3", "control", "v", 1.0), alone)
+    within, between = (brief_outcomes(table, performance(values), "click_rate", "higher") for table in (pair, apart))
+    assert within["is_counted"].to_pylist() == [True, False]
+    assert between["is_counted"].to_pylist() == [True, True, True]
+
+
 def test_a_brief_without_feedback_stays_visible_and_does_not_count():
     row = one(WITHIN, {})
     assert (row["n_measured"], row["is_counted"], row["flywheel_value"]) == (0, False, None)

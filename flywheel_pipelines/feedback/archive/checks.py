@@ -21,14 +21,17 @@ NAME_LIMIT = 200
 
 _WHOLE_NUMBER = r"[0-9]{1,15}(\.0*)?"
 _CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
+_CONTROL_OR_BREAK = r"[\x00-\x1f\x7f]"
 _AGAIN = "Correct the row and hand the file in again."
+_HOLDS_BREAK = f"holds control characters or line breaks, which a name cannot have. {_AGAIN}"
 _HOLDS_CONTROL = f"holds control characters, which no text that people saw has. {_AGAIN}"
 
 # Each finds the wrong cells of one column of the view `kept`, whose columns are named after their role (see `reading`).
 _IS_COUNT = f"coalesce(regexp_full_match(ROLE, '{_WHOLE_NUMBER}'), false)"
 _WRONG_COUNTS = f"select source_row, ROLE as found from kept where not {_IS_COUNT}"
 _WRONG_TEXTS = f"select source_row, ROLE as found from kept where regexp_matches(ROLE, '{_CONTROL}')"
-_WRONG_NAMES = f"{_WRONG_TEXTS} or length(ROLE) > {NAME_LIMIT}"
+_WRONG_PARTS = f"select source_row, ROLE as found from kept where regexp_matches(ROLE, '{_CONTROL_OR_BREAK}')"
+_WRONG_NAMES = f"{_WRONG_PARTS} or length(ROLE) > {NAME_LIMIT}"
 _EMPTY = "select source_row, null as found from kept where ROLE is null"
 _WRONG_DAYS = """
     select kept.source_row, kept.cycle as found
@@ -65,14 +68,19 @@ def wrong_cells(
     no_brief = f"{' and '.join(columns.brief)} empty; a row needs to say which brief it answers. {_AGAIN}"
     add(_EMPTY.replace("ROLE", "brief_id"), columns.brief[0], lambda _: no_brief)
     for position, field in enumerate(columns.brief):
-        add(_WRONG_TEXTS.replace("ROLE", f"brief_{position}"), field, lambda _: _HOLDS_CONTROL)
+        add(_WRONG_PARTS.replace("ROLE", f"brief_{position}"), field, lambda _: _HOLDS_BREAK)
     if columns.segment:
         add(_WRONG_NAMES.replace("ROLE", "segment"), columns.segment, _why_no_name)
     return list(problems.values())
 
 
+def shown_part(value: str) -> str:
+    """As much of a wrong value as leaves the engine: what is shown, and one more so that the cut shows."""
+    return value[: SHOWN + 1]
+
+
 def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> Iterable[tuple[int, str | None]]:
-    # A wrong cell may be long; only what is shown of it leaves DuckDB (and one more, so that the cut shows).
+    # A wrong cell may be long; only what `shown_part` keeps of it leaves DuckDB.
     cut = f"select source_row, left(found, {SHOWN + 1}) from ({query}) order by source_row"
     return connection.execute(cut).fetchall()
 
@@ -102,7 +110,7 @@ def _why_no_day(found: str | None, reasons: dict[str, str]) -> str:
 def _why_no_name(found: str | None) -> str:
     if found and len(found) > NAME_LIMIT:
         return f"longer than {NAME_LIMIT} characters; expected the short name of a group. {_AGAIN}"
-    return _HOLDS_CONTROL
+    return _HOLDS_BREAK
 
 
 def problems_table(problems: Iterable[RowProblem]) -> pa.Table:

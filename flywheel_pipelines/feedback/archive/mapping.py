@@ -19,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from flywheel_pipelines.errors import InputFileError
 from flywheel_pipelines.feedback.archive.days import DayFormat
 from flywheel_pipelines.feedback.files import shown
+from flywheel_pipelines.feedback.files.cells import names_shown
 
 MEASURE_PATTERN = r"^[a-z][a-z0-9_]{1,47}$"
 ColumnName = Annotated[str, Field(min_length=1)]
@@ -160,7 +161,7 @@ def find_mapping(header: Sequence[str], source: str = "the file") -> tuple[str, 
         return max(fitting, key=lambda item: len(item[1].required_columns))
     raise InputFileError(
         f"{source}: none of the built-in mappings ({', '.join(builtin_mappings())}) fits its columns.\n"
-        f"Header found: {', '.join(shown(name, 60) for name in header)}\n"
+        f"Header found: {names_shown(header)}\n"
         "Save this as mapping.yaml, put the right column names in, and pass it with --mapping mapping.yaml:\n\n"
         f"{mapping_to_fill_in(header)}"
     )
@@ -178,7 +179,7 @@ _PLACEHOLDER = "COLUMN_NAME"
 
 def mapping_to_fill_in(header: Sequence[str]) -> str:
     """A mapping in YAML with the columns that can be guessed from their names, placeholders for the others."""
-    by_plain_name = {_plain(name): name for name in header}
+    by_plain_name = {_plain(name): name for name in header if shown(name) == name}
     guessed = {
         role: next((by_plain_name[name] for name in names if name in by_plain_name), _PLACEHOLDER)
         for role, names in _USUAL_NAMES.items()

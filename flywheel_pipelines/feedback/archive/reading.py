@@ -27,7 +27,7 @@ import pyarrow as pa
 from flywheel_pipelines.cycles import Cadence, cycle_end, cycle_of, cycle_start
 from flywheel_pipelines.errors import InputFileError
 from flywheel_pipelines.feedback.archive.batch import CANDIDATES_SCHEMA, MEASUREMENTS_SCHEMA, ArchiveBatch
-from flywheel_pipelines.feedback.archive.checks import problems_table, wrong_cells
+from flywheel_pipelines.feedback.archive.checks import problems_table, shown_part, wrong_cells
 from flywheel_pipelines.feedback.archive.days import DayFormat
 from flywheel_pipelines.feedback.archive.mapping import ArchiveMapping
 from flywheel_pipelines.feedback.files import RowProblem, TextTable, read_table, shown
@@ -62,6 +62,8 @@ def read_archive(
     batch_id = content_hash(_file_hash(path), mapping.model_dump_json(), cadence)
     with _workbench() as connection:
         connection.register("cells", table.rows)
+        undecided = [problem for problem in table.broken_cells if problem.field in mapping.leave_out]
+        connection.register("undecided", problems_table(undecided))
         _make_roles(connection, mapping, columns)
         left_out = dict(
             connection.execute(
@@ -116,11 +118,13 @@ def _make_roles(connection: duckdb.DuckDBPyConnection, mapping: ArchiveMapping, 
                 case when coalesce({", ".join(parts)}) is not null then {joined} end as brief,
                 {cell(named.text)} as text,
                 {cell(named.segment)} as segment,
-                {cell(named.title)} as title,
+                trim(regexp_replace({cell(named.title)}, '[\\s\\x00-\\x1f\\x7f]+', ' ', 'g')) as title,
                 {cell(named.cycle)} as cycle,
                 {cell(named.exposure)} as exposure,
                 {cell(named.successes)} as successes,
-                {f"case {' '.join(rules)} end" if rules else "null::varchar"} as why_left_out
+                -- A cell that could not be read cannot rule its row out: it is null here, but it is not empty.
+                case when source_row in (select source_row from undecided) then null
+                    {" ".join(rules)} end as why_left_out
             from cells
         )
         select
@@ -164,7 +168,7 @@ def _parse_days(written: list[str], day_format: DayFormat) -> tuple[dict[str, da
         try:
             days[value] = day_format.parse(value)
         except ValueError as error:
-            reasons[value[:201]] = str(error)
+            reasons[shown_part(value)] = str(error)
     return days, reasons
 
 

@@ -42,6 +42,12 @@ def shown(value: str | None, limit: int = SHOWN) -> str:
     return visible if len(visible) <= limit and len(value) <= limit else visible[: limit - 1] + "…"
 
 
+def names_shown(names: Sequence[str], limit: int = 60) -> str:
+    """Column names as a list for people, however many and however odd they are."""
+    more = f", and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(shown(name, 60) for name in names[:limit]) + more
+
+
 def too_long(row: int, field: str, value: str, limit: int) -> RowProblem:
     """The problem of a cell above the limit."""
     return RowProblem(

@@ -29,6 +29,8 @@ CHUNK_CHARACTERS = 1 << 25
 LONGEST_CELL = 1 << 24
 """Characters after which Python's csv gives a cell up; else one open quote would hold the whole file in memory."""
 LONGEST_LINE = 1 << 25
+MAX_BLANK_LINES = 1_000_000
+"""A packed file of nothing but line breaks is small and would keep us reading for minutes."""
 REREAD_BUDGET = 2_000_000
 """Lines that may be read a second time in one file."""
 
@@ -82,6 +84,7 @@ class CsvRows:
         # itemgetter gives a bare cell for a single index; a slice keeps it a sequence.
         self._pick = itemgetter(*indexes) if len(indexes) > 1 else itemgetter(slice(indexes[0], indexes[0] + 1))
         self._budget = REREAD_BUDGET
+        self._n_blank = 0
         self._rows: list[int] = []
         self._cells: list[tuple[str | None, ...]] = []
         self._characters = 0
@@ -111,6 +114,7 @@ class CsvRows:
 
     def _take(self, record: list[str], lines: _Lines) -> None:
         if not record:
+            self._skip_blank_line()
             return
         self.n_rows += 1
         if len(record) != len(self._header):
@@ -130,6 +134,13 @@ class CsvRows:
         self._characters += size
         self._rows.append(self.n_rows)
         self._cells.append(wanted)
+
+    def _skip_blank_line(self) -> None:
+        self._n_blank += 1
+        if self._n_blank > MAX_BLANK_LINES:
+            raise InputFileError(
+                f"{self._path}: has more than {MAX_BLANK_LINES:,} empty lines, which no export has. Look at the file."
+            )
 
     def _shorten(self, cells: Sequence[str | None]) -> tuple[str | None, ...]:
         kept: list[str | None] = []
@@ -176,6 +187,10 @@ def read_csv_header(path: Path, kind: FileKind) -> tuple[list[str], str]:
         line = stream.readline(LONGEST_CELL)
         if not line.strip():
             raise InputFileError(f"{path}: holds no header in its first line. Write the column names there.")
+        if len(line) >= LONGEST_CELL:
+            raise InputFileError(
+                f"{path}: its first line has no end, expected column names. Export it as CSV in UTF-8."
+            )
         if "\0" in line:
             raise InputFileError(f"{path}: is not text (its first line holds NUL bytes). Export it as CSV in UTF-8.")
         delimiter = max(DELIMITERS, key=lambda candidate: len(_cells_of(line, candidate)))

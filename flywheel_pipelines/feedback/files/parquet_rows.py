@@ -16,6 +16,8 @@ from flywheel_pipelines.errors import InputFileError
 from flywheel_pipelines.feedback.files.cells import RowProblem, text_array, too_long
 
 CHUNK_ROWS = 20_000
+# UnicodeDecodeError: a flipped bit in a column's name; pyarrow decodes names without translating the error.
+_BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 
 class ParquetRows:
@@ -42,7 +44,7 @@ class ParquetRows:
                     self.n_rows += batch.num_rows
                     texts = [self._texts(batch.column(name), name, rows) for name in self._columns]
                     yield [pa.array(rows, pa.int64()), *texts]
-        except (pa.ArrowException, OSError) as error:
+        except _BROKEN as error:
             raise _not_parquet(self._path, error) from error
 
     def _check_types(self, schema: pa.Schema) -> None:
@@ -74,7 +76,7 @@ def read_parquet_header(path: Path) -> list[str]:
     """Column names. Raises InputFileError when the file is no whole Parquet file."""
     try:
         return pq.read_schema(path).names
-    except (pa.ArrowException, OSError) as error:
+    except _BROKEN as error:
         raise _not_parquet(path, error) from error
 
 

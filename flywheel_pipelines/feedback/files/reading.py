@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from flywheel_pipelines.errors import InputFileError
-from flywheel_pipelines.feedback.files.cells import CELL_LIMIT, RowProblem
+from flywheel_pipelines.feedback.files.cells import CELL_LIMIT, RowProblem, names_shown, shown
 from flywheel_pipelines.feedback.files.csv_rows import CsvRows, read_csv_header
 from flywheel_pipelines.feedback.files.opening import FileKind, kind_of
 from flywheel_pipelines.feedback.files.parquet_rows import ParquetRows, read_parquet_header
@@ -83,7 +83,7 @@ def _check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> 
     if missing:
         found = "; ".join(_missing(name, header) for name in missing)
         raise InputFileError(
-            f"{path}: {found}. The header found is: {', '.join(header)}. "
+            f"{path}: {found}. The header found is: {names_shown(header)}. "
             "Name one of these in the mapping, or add the column to the file."
         )
     repeated = [name for name in columns if header.count(name) > 1]
@@ -97,8 +97,8 @@ def _check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> 
 def _missing(name: str, header: Sequence[str]) -> str:
     by_plain_name = {_plain(found): found for found in header}
     near = difflib.get_close_matches(_plain(name), list(by_plain_name), n=1)
-    return f"column {name} is missing" + (f" (did you mean {by_plain_name[near[0]]}?)" if near else "")
+    return f"column {name} is missing" + (f" (did you mean {shown(by_plain_name[near[0]])}?)" if near else "")
 
 
 def _plain(name: str) -> str:
-    return name.casefold().replace(" ", "_").replace("-", "_")
+    return name[:200].casefold().replace(" ", "_").replace("-", "_")

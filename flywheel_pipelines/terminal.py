@@ -1,0 +1,165 @@
+"""What people see in a terminal. Here: tables, trees and words made from results. Not here: computing any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from flywheel_pipelines.momentum.summary import Slice, Summary
+from flywheel_pipelines.published import Trace
+
+GOOD, BAD, QUIET = "green", "red", "dim"
+MAX_ROWS = 200
+
+
+def percent(value: float | None, *, signed: bool = True) -> str:
+    """A fraction as a percentage with one decimal; a dash when there is none."""
+    if value is None:
+        return "–"
+    return f"{100 * value:+.1f}%" if signed else f"{100 * value:.1f}%"
+
+
+def interval(ends: tuple[float, float] | None) -> str:
+    """A 95% interval in percent."""
+    return "too few briefs" if ends is None else f"[{percent(ends[0])}, {percent(ends[1])}]"
+
+
+def momentum_table(summary: Summary, title: str) -> Table:
+    """Lift and hit rate over all briefs and by quarters of them."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    for name in ("briefs in cycle order", "briefs", "lift", "95% interval", "hit rate", "chance"):
+        table.add_column(name, justify="left" if name.startswith("briefs in") else "right")
+    for number, quarter in enumerate(summary.quarters, start=1):
+        table.add_row(f"quarter {number}", *_slice_cells(quarter))
+    table.add_section()
+    half = (percent(summary.last_half_lift), interval(summary.last_half_interval))
+    table.add_row("last half", str(sum(part.briefs for part in summary.quarters[2:])), *half, "", "")
+    whole = (percent(summary.lift), interval(summary.bootstrap_interval or summary.interval))
+    rates = (percent(summary.hit_rate, signed=False), percent(summary.chance, signed=False))
+    table.add_row("all", f"{summary.briefs:,}", *whole, *rates, style="bold")
+    return table
+
+
+def _slice_cells(part: Slice) -> tuple[str, ...]:
+    return (
+        f"{part.briefs:,}",
+        percent(part.lift),
+        interval(part.interval),
+        percent(part.hit_rate, signed=False),
+        percent(part.chance, signed=False),
+    )
+
+
+def audit_table(rows: Sequence[dict[str, Any]], words: str) -> RenderableType:
+    """The seven questions with the number that decided each."""
+    table = Table(title="Audit: flywheel or treadmill?", box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    table.add_column("")
+    table.add_column("question")
+    table.add_column("evidence")
+    for row in rows:
+        mark = Text("yes", style=GOOD) if row["passed"] else Text("no", style=BAD)
+        table.add_row(mark, row["question"], row["evidence"])
+    return Group(table, Text(words, style="bold"))
+
+
+def status_table(rows: Iterable[dict[str, Any]]) -> Table:
+    """One line per flywheel."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in (
+        "flywheel",
+        "data",
+        "cycles closed",
+        "open",
+        "lift so far",
+        "95% interval",
+        "audit",
+        "quarantine",
+        "stale",
+    ):
+        table.add_column(name, justify="left" if name in {"flywheel", "data", "open"} else "right")
+    for row in rows:
+        ends = (row["lower"], row["upper"]) if row["lower"] is not None else None
+        table.add_row(
+            row["flywheel"],
+            row["data"],
+            f"{row['n_closed']}",
+            str(row["open_cycle"] or "–"),
+            percent(row["lift"]),
+            interval(ends) if row["n_closed"] else "–",
+            f"{row['n_audit_passed']} of 7" if row["n_closed"] else "–",
+            f"{row['n_quarantined']:,}",
+            f"{row['n_stale']}",
+        )
+    return table
+
+
+def trace_tree(found: Trace) -> Tree:
+    """What produced an output, how it did, and what it became a reference for."""
+    output, cycle = found.output, found.cycle
+    tree = Tree(f"[bold]{output['output_id']}[/bold]  {_plain(output['text'])}")
+    made = tree.add("produced by")
+    made.add(f"flywheel {output['flywheel']}, cycle {output['cycle']}, producer {output['producer']}")
+    made.add(f"brief {_plain(output['brief_id'])}, segment {output['segment']}, candidate {output['variant'] + 1}")
+    made.add(f"prompt {output['prompt_version']}, corpus {cycle['corpus_version']}")
+    made.add(
+        f"scoring model {cycle['scoring_model_version'][:16]}: predicted {output['predicted']:+.3f}, rank {output['rank']}"
+    )
+    made.add(f"learning carried in from cycle {cycle['predecessor'] or 'none: this was the first'}")
+    went = tree.add("published")
+    went.add(f"arms: {', '.join(output['arms'] or []) or 'not published'}")
+    judged = tree.add("judged")
+    judged.add(f"{output['decision'] or 'not yet'}: {output['reason'] or 'no feedback was scored'}")
+    judged.add(f"floor {cycle['threshold_version']}, registered before the first measurement it judges")
+    became = tree.add("became a reference for")
+    if found.reference is None:
+        became.add("nothing: it never entered the reference corpus")
+        return tree
+    entry = found.reference
+    became.add(f"the corpus of {entry['n_cycles']} cycle(s), {entry['first_cycle']} to {entry['last_cycle']}")
+    became.add(f"best rank {entry['best_rank']}, {'current' if entry['is_current'] else 'no longer in it'}")
+    for row in found.used_by:
+        if row["kind"] == "prompt":
+            became.add(f"{row['n']} prompt version(s), first rendered when cycle {row['first_cycle']} was closed")
+        if row["kind"] == "cycle":
+            became.add(f"{row['n']} later cycle(s) opened with it, {row['first_cycle']} to {row['last_cycle']}")
+    return tree
+
+
+def rows_table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> RenderableType:
+    """The result of a query."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in names:
+        table.add_column(name, overflow="fold")
+    for row in rows[:MAX_ROWS]:
+        table.add_row(*(_cell(value) for value in row))
+    count = f"{len(rows):,} row(s)" + (f", the first {MAX_ROWS} shown" if len(rows) > MAX_ROWS else "")
+    return Group(table, Text(count, style=QUIET))
+
+
+def next_steps(lines: Iterable[tuple[str, str]]) -> Panel:
+    """Commands to try next, with what they show."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for command, purpose in lines:
+        table.add_row(Text(command, style="bold cyan"), purpose)
+    return Panel(table, title="What next", title_align="left", box=box.ROUNDED)
+
+
+def _cell(value: Any) -> Text:
+    if value is None:
+        return Text("null", style=QUIET)
+    if isinstance(value, float):
+        return Text(f"{value:.6g}")
+    return Text(value.isoformat() if isinstance(value, date) else str(value))
+
+
+def _plain(text: str) -> str:
+    # Square brackets are markup to the terminal library; in data they are just brackets.
+    return text.replace("[", "\\[")
