@@ -167,7 +167,9 @@ def _difference(posterior: BriefPosterior, share: np.ndarray) -> tuple[np.ndarra
 
 def _exceeds(mean: np.ndarray, variance: np.ndarray, third: np.ndarray, posterior: BriefPosterior) -> np.ndarray:
     """P(difference > 0) with the level of the brief integrated out, shape (n,)."""
-    return (posterior.weight[posterior.brief] * pearson3_above_zero(mean, variance, third)).sum(axis=1)
+    p_above = (posterior.weight[posterior.brief] * pearson3_above_zero(mean, variance, third)).sum(axis=1)
+    # The weights of the nodes sum to one but for rounding.
+    return p_above.clip(0.0, 1.0)
 
 
 def pearson3_above_zero(mean: np.ndarray, variance: np.ndarray, third: np.ndarray) -> np.ndarray:
