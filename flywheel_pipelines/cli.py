@@ -24,8 +24,8 @@ from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.paths import DEFS_DIR, PROJECT_ROOT, DataPaths
 
 if TYPE_CHECKING:
-    from flywheel_pipelines.simulation.report import ReplayReport
     from flywheel_pipelines.simulation.replay import Feedback, OnCycle
+    from flywheel_pipelines.simulation.report import ReplayReport
 
 app = typer.Typer(
     help="Turn one-off AI output into a compounding loop, and see with a control arm whether it compounds.",

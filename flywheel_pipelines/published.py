@@ -20,7 +20,9 @@ _CYCLE = "select * from cycles where flywheel = ? and cycle = ?"
 _REFERENCE = "select * from reference_corpus where flywheel = ? and reference_id = ?"
 _USED_BY = """
 with recursive reached as (
-    select to_kind, to_id, cycle from lineage where flywheel = $flywheel and from_kind = 'output' and from_id = $output_id
+    select to_kind, to_id, cycle
+    from lineage
+    where flywheel = $flywheel and from_kind = 'output' and from_id = $output_id
     union
     select edge.to_kind, edge.to_id, edge.cycle
     from reached

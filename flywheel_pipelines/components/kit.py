@@ -36,7 +36,7 @@ class AssetKit:
         self.partitions = partitions_definition(spec.start, spec.cadence)
 
     def prompt_template(self) -> str:
-        """The prompt template, read when a step needs it. Raises SpecError when the file named in the YAML is missing."""
+        """The prompt template, read when a step needs it. Raises SpecError when the file named is not there."""
         if self.spec.prompt.template is None:
             return DEFAULT_TEMPLATE
         path = self.folder / self.spec.prompt.template

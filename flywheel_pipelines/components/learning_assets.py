@@ -9,7 +9,6 @@ from datetime import UTC, date, datetime
 
 import dagster as dg
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from flywheel_pipelines.components.kit import AssetKit, Recorder, readable_failure
 from flywheel_pipelines.components.momentum_asset import momentum_asset
@@ -73,7 +72,7 @@ def _performance_metrics(kit: AssetKit) -> dg.AssetsDefinition:
             )
             read = [(tables.METRIC_LEDGER, cycle), (tables.PUBLISHED_OUTPUTS, cycle)]
             recorder.write(tables.PERFORMANCE_METRICS, known, cycle, read)
-            mature += pc.sum(known.column("is_mature")).as_py() or 0
+            mature += sum(known.column("is_mature").to_pylist())
         return recorder.result({"mature_rows": mature, "knowledge_cutoff": config.knowledge_cutoff or "everything"})
 
     return performance_metrics
@@ -140,7 +139,7 @@ def _scoring_model(kit: AssetKit) -> dg.AssetsDefinition:
                 window=window,
             )
             known = store.read(tables.PERFORMANCE_METRICS, spec.name, seen, columns=["known_at"])
-            row, terms = model_to_tables(model, pc.max(known.column("known_at")).as_py())
+            row, terms = model_to_tables(model, max(known.column("known_at").unique().to_pylist(), default=None))
             read = [(tables.SCORED_OUTPUTS, earlier) for earlier in _existing(store, kit, tables.SCORED_OUTPUTS, seen)]
             recorder.write(tables.SCORING_MODEL_TERMS, terms, cycle, read)
             recorder.write(tables.SCORING_MODEL, row, cycle, read)

@@ -106,7 +106,7 @@ def _terms(record: dict[str, Any]) -> pa.Table:
 def model_from_tables(row: dict[str, Any], terms: pa.Table) -> TextModel:
     """The model of one row of `scoring_model` and its terms. Raises ValueError when they do not match its hash."""
     record: dict[str, Any] = json.loads(row["settings"])
-    for kind in pc.unique(terms.column("kind")).to_pylist():
+    for kind in terms.column("kind").unique().to_pylist():
         part = terms.filter(pc.field("kind") == kind)
         if kind == STYLE:
             frame = part.to_pandas().set_index("term").loc[list(STYLE_FEATURES)]

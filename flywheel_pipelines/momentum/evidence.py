@@ -48,7 +48,7 @@ def gather_evidence(inputs: AuditInputs, *, metric: str, closed_at: datetime, ma
     mature = {output for output, cycle in outputs.items() if cycle in matured}
     promoted = set(inputs.scored.filter(pc.field("decision") == "promote")["output_id"].to_pylist())
     references = set(inputs.corpus["reference_id"].to_pylist())
-    newest = pc.max(inputs.performance["known_at"]).as_py()
+    newest = max(_known(inputs.performance, "known_at"), default=None)
     cumulative = [row for row in inputs.momentum.to_pylist() if row["scope"] == "cumulative"]
     return Evidence(
         n_generated=inputs.generated.num_rows,
@@ -62,10 +62,14 @@ def gather_evidence(inputs: AuditInputs, *, metric: str, closed_at: datetime, ma
         longest_refresh_gap_days=_longest_gap(inputs.prompts["cycle"].to_pylist(), closed_at.date()),
         n_measured=len(measured),
         feedback_lag_days=max(0.0, (closed_at - newest).total_seconds() / 86_400) if newest else None,
-        threshold_recorded_at=pc.min(inputs.thresholds["recorded_at"]).as_py(),
-        first_metric_recorded_at=pc.min(inputs.first_measurements["recorded_at"]).as_py(),
+        threshold_recorded_at=min(_known(inputs.thresholds, "recorded_at"), default=None),
+        first_metric_recorded_at=min(_known(inputs.first_measurements, "recorded_at"), default=None),
         lift_lower=cumulative[0]["lower"] if cumulative else None,
     )
+
+
+def _known(table: pa.Table, column: str) -> list[datetime]:
+    return [value for value in table[column].unique().to_pylist() if value is not None]
 
 
 def _count_complete(table: pa.Table, columns: tuple[str, ...]) -> int:

@@ -142,8 +142,8 @@ def _replace_earlier_replay(
     others = [row["source"] for row in sources if not row["source"].startswith((SOURCE_PREFIX, "quality floor"))]
     if others:
         raise FlywheelError(
-            f"Flywheel {flywheel} holds data that no replay brought ({', '.join(sorted(set(others))[:3])}); a replay would "
-            "replace it. Replay into a folder of its own: FLYWHEEL_DATA_DIR=/some/folder flywheel replay FILE"
+            f"Flywheel {flywheel} holds data that no replay brought ({', '.join(sorted(set(others))[:3])}); a replay "
+            "would replace it. Replay into a folder of its own: FLYWHEEL_DATA_DIR=/some/folder flywheel replay FILE"
         )
     lake.drop(flywheel)
     keys = [key for key in definitions.resolve_asset_graph().get_all_asset_keys() if key.path[0] == flywheel]
