@@ -24,7 +24,8 @@ def judge_cycle(
     """Rows of `scored_outputs` for one cycle.
 
     `published` and `performance` follow their contracts, with `cycle`, over the window that ends with `cycle`. The
-    prior is fitted on the mature measurements of the cycles before; outputs that were never measured are judged too (hold).
+    prior is fitted on the mature measurements of the cycles before. Outputs that were never measured are judged too:
+    they are on hold.
     """
     outputs = one_row_per_output(published)
     metrics = performance.filter(pc.field("metric") == floor.metric).to_pandas()

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from scipy import sparse
@@ -120,7 +121,7 @@ def _char_counts(text: str) -> dict[str, int]:
 def word_counts(doc: Doc) -> dict[str, int]:
     """Words and pairs of neighbouring words, lower case; `?` and `!` count as words."""
     tokens = _tokens(doc[1])
-    return Counter((*tokens, *(f"{left} {right}" for left, right in zip(tokens, tokens[1:], strict=False))))
+    return Counter((*tokens, *(f"{left} {right}" for left, right in pairwise(tokens))))
 
 
 def char_counts(doc: Doc) -> dict[str, int]:
