@@ -42,5 +42,6 @@ def archive_outcomes(lake: Lake, spec: FlywheelSpec, archive: ArchiveBatch) -> p
             schema=tables.PERFORMANCE_METRICS.schema,
         )
         outcomes = brief_outcomes(published, performance, spec.floor.metric, spec.metric.better)
-        parts.append(outcomes.append_column(pa.field("cycle", pa.date32()), pa.array([cycle] * outcomes.num_rows)))
+        cycles = pa.array([cycle] * outcomes.num_rows, pa.date32())
+        parts.append(outcomes.append_column("cycle", cycles))
     return pa.concat_tables(parts)
