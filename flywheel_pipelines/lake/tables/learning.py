@@ -68,9 +68,7 @@ SCORING_MODEL = TableContract(
             column("window_last", DAY, "Latest cycle it learned from; null when there was nothing.", nullable=True),
             column("n_outputs", WHOLE, "Outputs it learned from."),
             column("n_briefs", WHOLE, "Briefs it learned from."),
-            column(
-                "is_skilled", FLAG, "False when it showed no skill on held-out recent cycles; it then predicts zeros."
-            ),
+            column("is_skilled", FLAG, "Whether it beat chance on held-out recent cycles, at the 5% level."),
             column("reason", TEXT, "Why it is or is not in use, in words."),
             column("known_at", INSTANT, "Latest feedback it learned from; null without any.", nullable=True),
             column("holdout_correlation", REAL, "Correlation of prediction and outcome within held-out briefs."),
