@@ -248,7 +248,7 @@ def spec() -> None:
 @app.command()
 def init(name: Annotated[str, typer.Argument(help="Name of the new flywheel, e.g. product_descriptions.")]) -> None:
     """Write a commented defs.yaml for a new flywheel."""
-    from flywheel_pipelines.components.scaffold import write_starter
+    from flywheel_pipelines.starter import write_starter
 
     path = write_starter(name, DEFS_DIR / name / "defs.yaml")
     out.print(f"Wrote {path}. Edit it, check it with `.venv/bin/dg check yaml`, and look at it with `make dev`.")
@@ -308,3 +308,7 @@ def _as_json(value: object) -> object:
     if isinstance(value, date | datetime):
         return value.isoformat()
     return str(value)
+
+
+if __name__ == "__main__":
+    main()

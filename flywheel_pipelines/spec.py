@@ -10,12 +10,13 @@ import difflib
 import hashlib
 import types
 import typing
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from flywheel_pipelines.cycles import Cadence, cycle_of, shift_cycle
 from flywheel_pipelines.errors import SpecError
@@ -32,7 +33,15 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 class _Section(BaseModel):
     """A section of the YAML: unknown keys are refused, values are fixed once read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _yes_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        # YAML 1.1 reads yes, no, on and off as booleans, and pydantic would take those for 1 and 0.
+        if isinstance(value, bool) and info.field_name and cls.model_fields[info.field_name].annotation is not bool:
+            raise ValueError("yes, no, on, off, true and false are no value for this key")
+        return value
 
 
 class BriefsSpec(_Section):
@@ -166,7 +175,9 @@ class FlywheelSpec(_Section):
     name: str = Field(pattern=NAME_PATTERN, description="Name, also the group and asset key prefix in Dagster.")
     description: str = Field(default="", description="What this flywheel is for, shown in the Dagster UI.")
     cadence: Cadence = Field(default=Cadence.WEEKLY, description="daily, weekly or monthly.")
-    start: date = Field(description="First day of the first cycle, a Monday for weekly.")
+    start: date = Field(
+        ge=date(1970, 1, 1), lt=date(2200, 1, 1), description="First day of the first cycle, a Monday for weekly."
+    )
     owners: list[Annotated[str, Field(pattern=OWNER_PATTERN)]] = Field(
         default_factory=list, description="team:<name> or an e-mail address."
     )
@@ -247,7 +258,7 @@ def load_spec(path: Path | str) -> FlywheelSpec:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise SpecError(f"{path}: no such file. Make one with: flywheel init NAME") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: not readable as YAML: {error}") from error
     if not isinstance(document, dict) or document.get("type") != COMPONENT_TYPE:
         found = document.get("type") if isinstance(document, dict) else type(document).__name__
@@ -260,8 +271,21 @@ def parse_spec(attributes: dict[str, Any], source: Path | str) -> FlywheelSpec:
     try:
         return FlywheelSpec.model_validate(attributes)
     except ValidationError as error:
-        lines = [_explain(dict(problem)) for problem in error.errors()]
+        lines = [_explain(problem) for problem in _one_per_key(error.errors())]
         raise SpecError(f"{source}: refused.\n" + "\n".join(f"  - {line}" for line in lines)) from error
+
+
+def _one_per_key(problems: Iterable[Any]) -> list[dict[str, Any]]:
+    """A value that fits no branch of a union is one problem, not one per branch."""
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    for problem in problems:
+        key = tuple(part for part in map(str, problem["loc"]) if not _is_union_branch(part))
+        known = found.get(key)
+        if known is None:
+            found[key] = dict(problem)
+        else:
+            known["msg"] = f"{known['msg']}, or: {problem['msg']}"
+    return list(found.values())
 
 
 def _explain(problem: dict[str, Any]) -> str:
@@ -277,7 +301,7 @@ def _explain(problem: dict[str, Any]) -> str:
     if problem["type"] == "missing":
         return f"key {key}: missing. {_description(location)}"
     if problem["type"] == "value_error" and isinstance(problem["input"], dict):
-        return message if not location else f"key {key}: {message}."
+        return message if not location else f"key {key}: {message.rstrip('.')}."
     return f"key {key}: found {problem['input']!r}. {message}. {_description(location)}".rstrip()
 
 
@@ -312,9 +336,13 @@ def _allowed_keys(location: list[str]) -> list[str]:
 
 
 def _description(location: list[str]) -> str:
-    model = _model_at(location[:-1])
-    field = model.model_fields.get(location[-1]) if model and location else None
-    return field.description or "" if field else ""
+    """What the key is for; an entry of a list or a mapping is described by the key that holds it."""
+    for end in range(len(location), 0, -1):
+        model = _model_at(location[: end - 1])
+        field = model.model_fields.get(location[end - 1]) if model else None
+        if field is not None:
+            return field.description or ""
+    return ""
 
 
 def explain_keys(model: type[BaseModel] = FlywheelSpec, prefix: str = "") -> list[tuple[str, str, str]]:

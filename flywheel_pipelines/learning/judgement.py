@@ -27,7 +27,8 @@ def judge_cycle(
     prior is fitted on the mature measurements of the cycles before. Outputs that were never measured are judged too:
     they are on hold.
     """
-    outputs = one_row_per_output(published)
+    # Sums depend on their order in the last bits, so rows are put in the lake's order whoever brings them.
+    outputs = one_row_per_output(published.sort_by([(name, "ascending") for name in ("cycle", "output_id", "arm")]))
     metrics = performance.filter(pc.field("metric") == floor.metric).to_pandas()
     past = join_metrics(outputs[outputs["cycle"] < cycle], metrics[metrics["is_mature"]], floor.metric)
     current = metrics[metrics["cycle"] == cycle]
