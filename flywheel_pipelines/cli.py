@@ -299,3 +299,7 @@ def _as_json(value: object) -> object:
     if isinstance(value, date | datetime):
         return value.isoformat()
     return str(value)
+
+
+if __name__ == "__main__":
+    main()
