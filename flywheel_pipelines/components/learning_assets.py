@@ -51,7 +51,8 @@ def _performance_metrics(kit: AssetKit) -> dg.AssetsDefinition:
     def performance_metrics(
         context: dg.AssetExecutionContext, config: CloseConfig, lake: LakeResource
     ) -> dg.MaterializeResult:
-        store, recorder = lake.open(), Recorder(context, lake.open(), spec.name)
+        store = lake.open()
+        recorder = Recorder(context, store, spec.name)
         cutoff = datetime.fromisoformat(config.knowledge_cutoff) if config.knowledge_cutoff else None
         if cutoff is not None and cutoff.tzinfo is None:
             cutoff = cutoff.replace(tzinfo=UTC)
@@ -88,7 +89,8 @@ def _scored_outputs(kit: AssetKit) -> dg.AssetsDefinition:
         many_cycles_per_run=True,
     )
     def scored_outputs(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
-        store, recorder = lake.open(), Recorder(context, lake.open(), spec.name)
+        store = lake.open()
+        recorder = Recorder(context, store, spec.name)
         decisions: dict[str, int] = {"promote": 0, "hold": 0, "reject": 0}
         for cycle in kit.cycles(context):
             seen = _window(kit, cycle, window)
@@ -128,7 +130,8 @@ def _scoring_model(kit: AssetKit) -> dg.AssetsDefinition:
         also_writes=[tables.SCORING_MODEL_TERMS],
     )
     def scoring_model(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
-        store, recorder = lake.open(), Recorder(context, lake.open(), spec.name)
+        store = lake.open()
+        recorder = Recorder(context, store, spec.name)
         shown: dict[str, object] = {}
         for cycle in kit.cycles(context):
             seen = _window(kit, cycle, window)
@@ -167,7 +170,8 @@ def _reference_corpus(kit: AssetKit) -> dg.AssetsDefinition:
         many_cycles_per_run=True,
     )
     def reference_corpus(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
-        store, recorder = lake.open(), Recorder(context, lake.open(), spec.name)
+        store = lake.open()
+        recorder = Recorder(context, store, spec.name)
         for cycle in kit.cycles(context):
             seen = _window(kit, cycle, lookback)
             corpus = build_corpus(
@@ -189,7 +193,8 @@ def _refreshed_prompt(kit: AssetKit) -> dg.AssetsDefinition:
 
     @kit.asset(tables.REFRESHED_PROMPT, deps=[tables.REFERENCE_CORPUS], many_cycles_per_run=True)
     def refreshed_prompt(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
-        store, recorder = lake.open(), Recorder(context, lake.open(), spec.name)
+        store = lake.open()
+        recorder = Recorder(context, store, spec.name)
         text = ""
         for cycle in kit.cycles(context):
             before = kit.previous(cycle)

@@ -42,7 +42,8 @@ def momentum_asset(kit: AssetKit) -> dg.AssetsDefinition:
         also_writes=[tables.BRIEF_OUTCOMES, tables.AUDIT],
     )
     def momentum(context: dg.AssetExecutionContext, config: MomentumConfig, lake: LakeResource) -> dg.MaterializeResult:
-        store, recorder = lake.open(), Recorder(context, lake.open(), spec.name)
+        store = lake.open()
+        recorder = Recorder(context, store, spec.name)
         cycles = kit.cycles(context)
         audited = tables.AUDIT.empty()
         for cycle in cycles:

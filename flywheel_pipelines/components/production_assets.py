@@ -57,7 +57,8 @@ def production_assets(kit: AssetKit) -> list[dg.AssetsDefinition]:
 
     @kit.asset(tables.BRIEFS, many_cycles_per_run=False)
     def briefs(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
-        store, recorder = lake.open(), Recorder(context, lake.open(), spec.name)
+        store = lake.open()
+        recorder = Recorder(context, store, spec.name)
         for cycle in kit.cycles(context):
             candidates = latest_candidates(store.read(tables.ARCHIVE_CANDIDATES, spec.name, cycle))
             recorder.write(
@@ -69,7 +70,8 @@ def production_assets(kit: AssetKit) -> list[dg.AssetsDefinition]:
     def cycle_manifest(
         context: dg.AssetExecutionContext, config: OpenConfig, lake: LakeResource
     ) -> dg.MaterializeResult:
-        store, recorder = lake.open(), Recorder(context, lake.open(), spec.name)
+        store = lake.open()
+        recorder = Recorder(context, store, spec.name)
         for cycle in kit.cycles(context):
             if store.has(tables.PUBLISHED_OUTPUTS, spec.name, cycle) and not config.repin:
                 # Published history is not recomputed: what went out went out with these versions.
@@ -84,7 +86,8 @@ def production_assets(kit: AssetKit) -> list[dg.AssetsDefinition]:
 
     @kit.asset(tables.GENERATED_OUTPUTS, deps=[tables.BRIEFS, tables.CYCLE_MANIFEST], many_cycles_per_run=False)
     def generated_outputs(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
-        store, recorder = lake.open(), Recorder(context, lake.open(), spec.name)
+        store = lake.open()
+        recorder = Recorder(context, store, spec.name)
         for cycle in kit.cycles(context):
             manifest = store.read(tables.CYCLE_MANIFEST, spec.name, cycle).to_pylist()[0]
             candidates = latest_candidates(store.read(tables.ARCHIVE_CANDIDATES, spec.name, cycle))
@@ -108,7 +111,8 @@ def production_assets(kit: AssetKit) -> list[dg.AssetsDefinition]:
         tables.PUBLISHED_OUTPUTS, deps=[tables.GENERATED_OUTPUTS, tables.CYCLE_MANIFEST], many_cycles_per_run=False
     )
     def published_outputs(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
-        store, recorder = lake.open(), Recorder(context, lake.open(), spec.name)
+        store = lake.open()
+        recorder = Recorder(context, store, spec.name)
         per_arm: dict[str, int] = {}
         for cycle in kit.cycles(context):
             generated = store.read(tables.GENERATED_OUTPUTS, spec.name, cycle)
