@@ -86,9 +86,17 @@ class SmallWorld:
             yield
 
     def replay(
-        self, archive: ArchiveBatch | None = None, *, feedback: Feedback = "full", publish: bool = True
+        self,
+        archive: ArchiveBatch | None = None,
+        *,
+        feedback: Feedback = "full",
+        publish: bool = False,
+        keep_runs: bool = False,
     ) -> ReplayPlan:
-        """Replay the archive, or another one, into this data directory."""
+        """Replay the archive, or another one, into this data directory.
+
+        Publishing, and keeping Dagster's book of runs on disk, are three quarters of the time: only where asked for.
+        """
         plan = ReplayPlan(spec(), archive or batch_of(self.archive), feedback, is_synthetic=True)
         with self.in_force(), pytest.MonkeyPatch.context() as patch:
             patch.setattr(replay_module, "_definitions", definitions)
@@ -100,8 +108,20 @@ class SmallWorld:
                         execute(job, *others)
 
                 patch.setattr(replay_module, "_execute", execute_flywheel)
+            if not keep_runs:
+                patch.setattr(replay_module, "open_instance", lambda _: dg.DagsterInstance.ephemeral())
             run_replay(plan, self.paths)
         return plan
+
+    def choices(self) -> dict[date, dict[str, str]]:
+        """Per cycle and brief, the candidate that was chosen."""
+        found = self.lake.read(
+            tables.GENERATED_OUTPUTS, FLYWHEEL, columns=["cycle", "brief_id", "candidate_id"], where="rank = 1"
+        )
+        chosen: dict[date, dict[str, str]] = {}
+        for row in found.to_pylist():
+            chosen.setdefault(row["cycle"], {})[row["brief_id"]] = row["candidate_id"]
+        return chosen
 
     def copy_to(self, root: Path) -> SmallWorld:
         shutil.copytree(self.root, root, dirs_exist_ok=True)
