@@ -51,6 +51,24 @@ def batch_of(archive: Path) -> ArchiveBatch:
     return read_archive(archive, find_mapping(read_header(archive))[1], cadence=Cadence.WEEKLY)
 
 
+@contextmanager
+def quick_replays(*, publish: bool, keep_runs: bool) -> Iterator[None]:
+    """Replays without what takes three quarters of their time: publishing, and Dagster's book of runs on disk."""
+    execute = replay_module._execute
+
+    def execute_flywheel(job: dg.JobDefinition, *others: Any) -> None:
+        if job.name.startswith(FLYWHEEL):
+            execute(job, *others)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replay_module, "_definitions", definitions)
+        if not publish:
+            patch.setattr(replay_module, "_execute", execute_flywheel)
+        if not keep_runs:
+            patch.setattr(replay_module, "open_instance", lambda _: dg.DagsterInstance.ephemeral())
+        yield
+
+
 @dataclass(frozen=True)
 class SmallWorld:
     """One data directory, with its own Dagster home."""
@@ -93,23 +111,9 @@ class SmallWorld:
         publish: bool = False,
         keep_runs: bool = False,
     ) -> ReplayPlan:
-        """Replay the archive, or another one, into this data directory.
-
-        Publishing, and keeping Dagster's book of runs on disk, are three quarters of the time: only where asked for.
-        """
+        """Replay the archive, or another one, into this data directory."""
         plan = ReplayPlan(spec(), archive or batch_of(self.archive), feedback, is_synthetic=True)
-        with self.in_force(), pytest.MonkeyPatch.context() as patch:
-            patch.setattr(replay_module, "_definitions", definitions)
-            if not publish:
-                execute = replay_module._execute
-
-                def execute_flywheel(job: dg.JobDefinition, *others: Any) -> None:
-                    if job.name.startswith(FLYWHEEL):
-                        execute(job, *others)
-
-                patch.setattr(replay_module, "_execute", execute_flywheel)
-            if not keep_runs:
-                patch.setattr(replay_module, "open_instance", lambda _: dg.DagsterInstance.ephemeral())
+        with self.in_force(), quick_replays(publish=publish, keep_runs=keep_runs):
             run_replay(plan, self.paths)
         return plan
 
