@@ -7,18 +7,20 @@ Here: arguments, progress and exit codes. Not here: the work (the layers, `simul
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.paths import DEFS_DIR, PROJECT_ROOT, DataPaths
@@ -26,6 +28,7 @@ from flywheel_pipelines.paths import DEFS_DIR, PROJECT_ROOT, DataPaths
 if TYPE_CHECKING:
     from flywheel_pipelines.simulation.replay import Feedback, OnCycle
     from flywheel_pipelines.simulation.report import ReplayReport
+    from flywheel_pipelines.spec import FlywheelSpec
 
 app = typer.Typer(
     help="Turn one-off AI output into a compounding loop, and see with a control arm whether it compounds.",
@@ -47,9 +50,17 @@ def main() -> NoReturn:
     try:
         app()
     except FlywheelError as error:
-        err.print(f"[red]error:[/red] {str(error).replace('[', chr(92) + '[')}")
+        _print_error(str(error))
+        sys.exit(USAGE_ERROR)
+    except OSError as error:
+        _print_error(f"the operating system refused: {error}")
         sys.exit(USAGE_ERROR)
     sys.exit(0)
+
+
+def _print_error(text: str) -> None:
+    # Soft wrap leaves paths, and YAML to paste, in one piece where nobody watches a terminal.
+    err.print(Text.assemble(("error: ", "red"), text), soft_wrap=True)
 
 
 def _print_version(wanted: bool) -> None:
@@ -291,17 +302,26 @@ def _progress(what: str) -> Iterator[OnCycle]:
         yield on_cycle
 
 
-def _spec(flywheel: str) -> Any:
-    from flywheel_pipelines.spec import load_spec
+def _spec(flywheel: str) -> FlywheelSpec:
+    from flywheel_pipelines.overview import find_specs
 
-    known = sorted(path.parent.name for path in DEFS_DIR.glob("*/defs.yaml"))
+    known = {spec.name: spec for spec in find_specs(DEFS_DIR)}
     if flywheel not in known:
         raise FlywheelError(f"--flywheel: found {flywheel!r}; there are {', '.join(known)} below {DEFS_DIR}.")
-    return load_spec(DEFS_DIR / flywheel / "defs.yaml")
+    return known[flywheel]
 
 
 def _print_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value, default=_as_json, indent=2) + "\n")
+    sys.stdout.write(json.dumps(_finite(value), default=_as_json, indent=2, allow_nan=False) + "\n")
+
+
+def _finite(value: object) -> object:
+    """The value with null for numbers that JSON does not know."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _as_json(value: object) -> object:

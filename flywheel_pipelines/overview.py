@@ -15,6 +15,8 @@ from flywheel_pipelines.paths import DataPaths
 from flywheel_pipelines.spec import COMPONENT_TYPE, FlywheelSpec, load_spec
 
 Rows = list[dict[str, Any]]
+RESTATED = tuple(table for table in tables.ALL_TABLES if table.layer in ("feedback", "learning", "momentum"))
+"""What a correction changes. Production is not waiting for it: what was published stays as it was."""
 
 
 def flywheel_status(paths: DataPaths, defs_dir: Path) -> Rows:
@@ -54,7 +56,7 @@ def _status(lake: Lake, spec: FlywheelSpec) -> dict[str, Any]:
         audited = lake.read(tables.AUDIT, spec.name, closed[-1]).to_pylist()
         manifest = lake.read(tables.CYCLE_MANIFEST, spec.name, closed[-1], columns=["is_synthetic"])
         is_synthetic = any(manifest["is_synthetic"].to_pylist())
-    stale = stale_cycles(lake, spec.name, tables.ALL_TABLES)
+    stale = stale_cycles(lake, spec.name, RESTATED)
     return {
         "flywheel": spec.name,
         "data": ("synthetic" if is_synthetic else "real") if opened else "none yet",

@@ -13,7 +13,7 @@ from flywheel_pipelines_tests.small_world import SmallWorld
 def replayed(tmp_path_factory: pytest.TempPathFactory) -> SmallWorld:
     """Eight synthetic weeks, opened, measured, closed and published. Read it; to change something, copy it."""
     world = SmallWorld.make(tmp_path_factory.mktemp("replayed"))
-    world.replay()
+    world.replay(publish=True, keep_runs=True)
     return world
 
 

@@ -51,6 +51,24 @@ def batch_of(archive: Path) -> ArchiveBatch:
     return read_archive(archive, find_mapping(read_header(archive))[1], cadence=Cadence.WEEKLY)
 
 
+@contextmanager
+def quick_replays(*, publish: bool, keep_runs: bool) -> Iterator[None]:
+    """Replays without what takes three quarters of their time: publishing, and Dagster's book of runs on disk."""
+    execute = replay_module._execute
+
+    def execute_flywheel(job: dg.JobDefinition, *others: Any) -> None:
+        if job.name.startswith(FLYWHEEL):
+            execute(job, *others)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replay_module, "_definitions", definitions)
+        if not publish:
+            patch.setattr(replay_module, "_execute", execute_flywheel)
+        if not keep_runs:
+            patch.setattr(replay_module, "open_instance", lambda _: dg.DagsterInstance.ephemeral())
+        yield
+
+
 @dataclass(frozen=True)
 class SmallWorld:
     """One data directory, with its own Dagster home."""
@@ -86,22 +104,28 @@ class SmallWorld:
             yield
 
     def replay(
-        self, archive: ArchiveBatch | None = None, *, feedback: Feedback = "full", publish: bool = True
+        self,
+        archive: ArchiveBatch | None = None,
+        *,
+        feedback: Feedback = "full",
+        publish: bool = False,
+        keep_runs: bool = False,
     ) -> ReplayPlan:
         """Replay the archive, or another one, into this data directory."""
         plan = ReplayPlan(spec(), archive or batch_of(self.archive), feedback, is_synthetic=True)
-        with self.in_force(), pytest.MonkeyPatch.context() as patch:
-            patch.setattr(replay_module, "_definitions", definitions)
-            if not publish:
-                execute = replay_module._execute
-
-                def execute_flywheel(job: dg.JobDefinition, *others: Any) -> None:
-                    if job.name.startswith(FLYWHEEL):
-                        execute(job, *others)
-
-                patch.setattr(replay_module, "_execute", execute_flywheel)
+        with self.in_force(), quick_replays(publish=publish, keep_runs=keep_runs):
             run_replay(plan, self.paths)
         return plan
+
+    def choices(self) -> dict[date, dict[str, str]]:
+        """Per cycle and brief, the candidate that was chosen."""
+        found = self.lake.read(
+            tables.GENERATED_OUTPUTS, FLYWHEEL, columns=["cycle", "brief_id", "candidate_id"], where="rank = 1"
+        )
+        chosen: dict[date, dict[str, str]] = {}
+        for row in found.to_pylist():
+            chosen.setdefault(row["cycle"], {})[row["brief_id"]] = row["candidate_id"]
+        return chosen
 
     def copy_to(self, root: Path) -> SmallWorld:
         shutil.copytree(self.root, root, dirs_exist_ok=True)

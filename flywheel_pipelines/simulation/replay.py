@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,12 +54,30 @@ class ReplayPlan:
         return list(cycle_range(known[0], known[-1], self.spec.cadence))
 
     def check(self, source: Path | str) -> None:
-        """Raises CycleOrderError when the archive begins before the flywheel does."""
-        if self.archive.cycles[0] < self.spec.start:
+        """Refuse an archive that this flywheel cannot be replayed on, before anything is written.
+
+        Raises:
+            CycleOrderError: the archive begins before the flywheel does, or ends in the future.
+            FlywheelError: its counts have names that the flywheel's metric does not look for.
+        """
+        first, last = self.archive.cycles[0], self.archive.cycles[-1]
+        if first < self.spec.start:
             raise CycleOrderError(
-                f"{source}: its first cycle is {self.archive.cycles[0]}, before the flywheel {self.spec.name} starts "
-                f"({self.spec.start}). Set start: {self.archive.cycles[0]} in "
-                f"flywheel_pipelines/defs/{self.spec.name}/defs.yaml."
+                f"{source}: its first cycle is {first}, before the flywheel {self.spec.name} starts "
+                f"({self.spec.start}). Set start: {first} in flywheel_pipelines/defs/{self.spec.name}/defs.yaml."
+            )
+        if last > datetime.now(UTC).date():
+            raise CycleOrderError(
+                f"{source}: its last cycle is {last}, which has not begun. Correct the dates, or cycle_format in the "
+                "mapping."
+            )
+        found, wanted = self.archive.measures, self.spec.metric
+        if (found.successes, found.exposure) != (wanted.successes, wanted.exposure):
+            raise FlywheelError(
+                f"{source}: its counts are recorded as {found.successes} and {found.exposure}, but the metric "
+                f"{self.spec.floor.metric} of {self.spec.name} looks for {wanted.successes} and {wanted.exposure}, so "
+                f"nothing could be learned. Write recorded_as: {{successes: {wanted.successes}, "
+                f"exposure: {wanted.exposure}}} in the mapping, or leave recorded_as out."
             )
 
 

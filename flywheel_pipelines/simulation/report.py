@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flywheel_pipelines.feedback.archive import ArchiveBatch, find_mapping, load_mapping, read_archive
+from flywheel_pipelines.feedback.archive.mapping import Measures
 from flywheel_pipelines.feedback.files import read_header
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
@@ -95,6 +96,10 @@ def replay_and_report(
         FlywheelError: the file, its mapping or the flywheel cannot be used, or a step failed; nothing is half-written.
     """
     mapping = load_mapping(mapping_file) if mapping_file else find_mapping(read_header(file), str(file))[1]
+    if mapping.recorded_as is None:
+        # Whatever the file calls its counts, they are the ones that the flywheel's metric is about.
+        measures = Measures(successes=spec.metric.successes, exposure=spec.metric.exposure)
+        mapping = mapping.model_copy(update={"recorded_as": measures})
     archive = read_archive(file, mapping, cadence=spec.cadence)
     plan = ReplayPlan(spec, archive, feedback, is_synthetic=is_synthetic)
     plan.check(file)

@@ -89,7 +89,9 @@ def test_partitions_follow_the_cadence(cadence: str, start: str) -> None:
     graph = graph_of(component(cadence=cadence, start=start))
     partitions = {graph.get(key(asset)).partitions_def for asset in (*OPENING, *CLOSING)}
     assert len(partitions) == 1
-    assert partitions.pop().get_first_partition_key() == start
+    found = partitions.pop()
+    assert found is not None
+    assert found.get_first_partition_key() == start
 
 
 # -- the graph -------------------------------------------------------------------------------------------------------
@@ -125,28 +127,27 @@ def test_everything_a_correction_touches_lies_downstream_of_the_metrics(graph) -
     assert downstream == {key(asset) for asset in CLOSING}
 
 
+def upstream_cycles(asset: str, cycle: str) -> tuple[list[str], list[str]]:
+    """The cycles of `published_outputs` that one cycle of an asset looks back on with a window of 3: there, missing."""
+    node = graph_of(component(scoring_model={"window": 3})).get(key(asset))
+    partitions = node.partitions_def
+    assert partitions is not None
+    found = node.partition_mappings[key("published_outputs")].get_upstream_mapped_partitions_result_for_partitions(
+        downstream_partitions_subset=partitions.subset_with_partition_keys([cycle]),
+        downstream_partitions_def=partitions,
+        upstream_partitions_def=partitions,
+    )
+    there, missing = found.partitions_subset, found.required_but_nonexistent_subset
+    return list(there.get_partition_keys()), list(missing.get_partition_keys())
+
+
 @pytest.mark.parametrize("asset", ["scored_outputs", "scoring_model"])
 def test_learning_looks_back_over_its_window_and_no_further(asset: str) -> None:
-    graph = graph_of(component(scoring_model={"window": 3}))
-    node = graph.get(key(asset))
-    mapping = node.partition_mappings[key("published_outputs")]
-    found = mapping.get_upstream_mapped_partitions_result_for_partitions(
-        downstream_partitions_subset=node.partitions_def.subset_with_partition_keys(["2026-01-26"]),
-        downstream_partitions_def=node.partitions_def,
-        upstream_partitions_def=node.partitions_def,
-    )
-    assert list(found.partitions_subset.get_partition_keys()) == ["2026-01-12", "2026-01-19", "2026-01-26"]
+    assert upstream_cycles(asset, "2026-01-26") == (["2026-01-12", "2026-01-19", "2026-01-26"], [])
 
 
-def test_a_window_before_the_start_asks_for_nothing_that_does_not_exist() -> None:
-    node = graph_of(component(scoring_model={"window": 3})).get(key("scored_outputs"))
-    found = node.partition_mappings[key("published_outputs")].get_upstream_mapped_partitions_result_for_partitions(
-        downstream_partitions_subset=node.partitions_def.subset_with_partition_keys(["2026-01-05"]),
-        downstream_partitions_def=node.partitions_def,
-        upstream_partitions_def=node.partitions_def,
-    )
-    assert list(found.partitions_subset.get_partition_keys()) == ["2026-01-05"]
-    assert list(found.required_but_nonexistent_subset.get_partition_keys()) == []
+def test_a_window_that_reaches_before_the_start_asks_for_nothing_that_does_not_exist() -> None:
+    assert upstream_cycles("scored_outputs", "2026-01-05") == (["2026-01-05"], [])
 
 
 # -- jobs ------------------------------------------------------------------------------------------------------------
