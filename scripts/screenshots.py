@@ -1,7 +1,7 @@
 """Pictures of the Dagster UI for the documentation: `python scripts/screenshots.py --data DIR [--out docs/img]`.
 
-DIR is a data directory on which `flywheel demo` has run. The command starts the UI on it, takes the pictures in headless
-Chromium and stops both again. `momentum.png` is the plot that the demo left in `DIR/reports`.
+DIR is a data directory on which `flywheel demo` has run. The command starts the UI on it, takes the pictures in
+headless Chromium and stops both again. `momentum.png` is the plot that the demo left in `DIR/reports`.
 
 Here: driving a browser, and which page each picture shows. Not here: what the pages say (`components/`).
 """
@@ -50,7 +50,6 @@ class Shot:
     click: tuple[str, ...] = ()
     clip: Box | None = None
     theme: str = "Light"
-    scroll_to: str | None = None
 
 
 class Page:
@@ -90,7 +89,7 @@ class Page:
         self.wait_until(f"document.body && document.body.innerText.includes({json.dumps(text)})", repr(text))
 
     def click_text(self, text: str) -> None:
-        """Click the smallest element that shows exactly this text."""
+        """Click the last element that shows exactly this text."""
         self.wait_for_text(text)
         script = f"""(() => {{
             const found = [...document.querySelectorAll('a, button, span, div, h1, h2, h3')]
@@ -166,8 +165,6 @@ def take(page: Page, base: str, shot: Shot) -> bytes:
     for text in shot.click:
         page.click_text(text)
         time.sleep(1.5)
-    if shot.scroll_to:
-        page.evaluate(shot.scroll_to)
     # Layout, transitions and lazily loaded parts settle after the text is there.
     time.sleep(4)
     return page.picture(shot.clip)

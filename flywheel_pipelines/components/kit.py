@@ -1,6 +1,8 @@
 """What the assets of every flywheel share: how they are declared, and what they show after a run.
 
 Here: the asset decorator with group, owners, kinds, tags and column schema; row counts and previews as metadata.
+Dependencies are the arrows of the loop, so that the graph reads as the loop: what a step reads from further upstream
+adds no arrow, since it neither orders nor selects anything that the loop does not; `input_versions` records it.
 Not here: the assets (`production_assets.py`, `learning_assets.py`) and any logic.
 """
 
@@ -26,6 +28,7 @@ from flywheel_pipelines.spec import FlywheelSpec
 
 PREVIEW_ROWS = 8
 PREVIEW_WIDTH = 90
+UPRIGHT_ROWS = 2
 
 
 class AssetKit:
@@ -112,7 +115,7 @@ class Recorder:
 
     def __init__(self, context: dg.AssetExecutionContext, lake: Lake, flywheel: str) -> None:
         self._context, self._lake, self._flywheel = context, lake, flywheel
-        self._written: list[tuple[date, WrittenPartition]] = []
+        self._written: list[tuple[str, WrittenPartition]] = []
         self._last: pa.Table | None = None
 
     def write(
@@ -124,16 +127,18 @@ class Recorder:
         """
         written = self._lake.write(table, data, flywheel=self._flywheel, cycle=cycle)
         record_inputs(self._lake, table, self._flywheel, cycle, inputs)
-        self._written.append((cycle, written))
+        self._written.append((table.name, written))
         self._last = data
         self._context.log.debug("%s %s: %s rows, version %s", table.name, cycle, written.n_rows, written.version)
 
     def result(self, extra: Mapping[str, Any] | None = None) -> dg.MaterializeResult:
         """Row counts over the run, a preview of the last cycle, and whatever the asset adds."""
         metadata: dict[str, Any] = {"dagster/partition_row_count": self._written[-1][1].n_rows if self._written else 0}
-        if len(self._written) > 1:
-            metadata["cycles"] = len(self._written)
-            metadata["rows_in_run"] = sum(written.n_rows for _, written in self._written)
+        # An asset writes its own table last in every cycle; the tables that it fills besides are not its rows.
+        own = [written for name, written in self._written if name == self._written[-1][0]]
+        if len(own) > 1:
+            metadata["cycles"] = len(own)
+            metadata["rows_in_run"] = sum(written.n_rows for written in own)
         if self._last is not None and self._last.num_rows:
             metadata["preview"] = dg.MetadataValue.md(preview(self._last))
         version = self._written[-1][1].version if self._written else None
@@ -162,14 +167,27 @@ def column_schema(table: TableContract) -> dg.TableSchema:
 
 
 def preview(data: pa.Table, rows: int = PREVIEW_ROWS) -> str:
-    """The first rows as a Markdown table; long texts shortened, pipes and line breaks made harmless."""
+    """The first rows as a Markdown table; long texts shortened, pipes and line breaks made harmless.
+
+    One or two rows stand upright, a line per column: lying they would be wider than the page.
+    """
     names = data.column_names
+    if data.num_rows <= UPRIGHT_ROWS:
+        return _upright(data)
     lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
     lines.extend(
         "| " + " | ".join(_cell(row[name]) for name in names) + " |" for row in data.slice(0, rows).to_pylist()
     )
     if data.num_rows > rows:
         lines.append(f"\n{data.num_rows - rows} more rows")
+    return "\n".join(lines)
+
+
+def _upright(data: pa.Table) -> str:
+    head = ["value"] if data.num_rows == 1 else [f"row {number}" for number in range(1, data.num_rows + 1)]
+    lines = ["| " + " | ".join(["column", *head]) + " |", "|" + " --- |" * (1 + len(head))]
+    rows = data.to_pylist()
+    lines.extend("| " + " | ".join([name, *(_cell(row[name]) for row in rows)]) + " |" for name in data.column_names)
     return "\n".join(lines)
 
 

@@ -117,7 +117,7 @@ def _scoring_model(kit: AssetKit) -> dg.AssetsDefinition:
 
     @kit.asset(
         tables.SCORING_MODEL,
-        deps=[kit.window(tables.SCORED_OUTPUTS, window), kit.window(tables.PUBLISHED_OUTPUTS, window)],
+        deps=[kit.window(tables.SCORED_OUTPUTS, window)],
         many_cycles_per_run=True,
         also_writes=[tables.SCORING_MODEL_TERMS],
     )
@@ -157,7 +157,7 @@ def _reference_corpus(kit: AssetKit) -> dg.AssetsDefinition:
 
     @kit.asset(
         tables.REFERENCE_CORPUS,
-        deps=[kit.window(tables.SCORED_OUTPUTS, lookback), kit.window(tables.PUBLISHED_OUTPUTS, lookback)],
+        deps=[kit.window(tables.SCORED_OUTPUTS, lookback)],
         many_cycles_per_run=True,
     )
     def reference_corpus(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:

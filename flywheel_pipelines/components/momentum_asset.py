@@ -30,21 +30,14 @@ def momentum_asset(kit: AssetKit) -> dg.AssetsDefinition:
 
     @kit.asset(
         tables.MOMENTUM,
-        deps=[
-            tables.PUBLISHED_OUTPUTS,
-            tables.PERFORMANCE_METRICS,
-            kit.window(tables.SCORED_OUTPUTS, spec.corpus.lookback),
-            tables.SCORING_MODEL,
-            tables.REFERENCE_CORPUS,
-            tables.REFRESHED_PROMPT,
-        ],
+        deps=[tables.SCORING_MODEL, tables.REFRESHED_PROMPT],
         many_cycles_per_run=True,
         also_writes=[tables.BRIEF_OUTCOMES, tables.AUDIT],
     )
     def momentum(context: dg.AssetExecutionContext, config: MomentumConfig, lake: LakeResource) -> dg.MaterializeResult:
         with kit.step(context, lake) as (store, recorder):
             cycles = kit.cycles(context)
-            audited = tables.AUDIT.empty()
+            audited, rows = tables.AUDIT.empty(), tables.MOMENTUM.empty()
             for cycle in cycles:
                 published = store.read(tables.PUBLISHED_OUTPUTS, spec.name, cycle)
                 performance = store.read(tables.PERFORMANCE_METRICS, spec.name, cycle)
@@ -63,9 +56,11 @@ def momentum_asset(kit: AssetKit) -> dg.AssetsDefinition:
                 # Last, since a cycle counts as closed when this partition stands.
                 recorder.write(tables.MOMENTUM, rows, cycle, [*read, (tables.MOMENTUM, before)])
             shown: dict[str, object] = {
-                "audit": dg.MetadataValue.md(preview(audited)),
                 "verdict": verdict_words(audited),
+                "audit": dg.MetadataValue.md(preview(audited)),
             }
+            # As numbers, so that the UI draws them over the cycles.
+            shown |= {f"lift_{row['scope']}": row["lift"] for row in rows.to_pylist() if row["lift"] is not None}
             if config.plot:
                 shown["momentum_plot"] = _plot(kit, store, cycles[-1])
             return recorder.result(shown)

@@ -94,7 +94,7 @@ def _cycle_manifest(kit: AssetKit) -> dg.AssetsDefinition:
 def _generated_outputs(kit: AssetKit) -> dg.AssetsDefinition:
     spec = kit.spec
 
-    @kit.asset(tables.GENERATED_OUTPUTS, deps=[tables.BRIEFS, tables.CYCLE_MANIFEST], many_cycles_per_run=False)
+    @kit.asset(tables.GENERATED_OUTPUTS, deps=[tables.CYCLE_MANIFEST], many_cycles_per_run=False)
     def generated_outputs(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
         with kit.step(context, lake) as (store, recorder):
             for cycle in kit.cycles(context):
@@ -119,9 +119,7 @@ def _generated_outputs(kit: AssetKit) -> dg.AssetsDefinition:
 def _published_outputs(kit: AssetKit) -> dg.AssetsDefinition:
     spec = kit.spec
 
-    @kit.asset(
-        tables.PUBLISHED_OUTPUTS, deps=[tables.GENERATED_OUTPUTS, tables.CYCLE_MANIFEST], many_cycles_per_run=False
-    )
+    @kit.asset(tables.PUBLISHED_OUTPUTS, deps=[tables.GENERATED_OUTPUTS], many_cycles_per_run=False)
     def published_outputs(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
         with kit.step(context, lake) as (store, recorder):
             per_arm: dict[str, int] = {}

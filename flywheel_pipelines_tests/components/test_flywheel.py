@@ -107,6 +107,20 @@ def test_the_graph_goes_as_the_loop_does(graph, chain: tuple[str, ...]) -> None:
         assert before in parents(graph, after)
 
 
+def test_the_graph_has_the_arrows_of_the_loop_and_no_others(graph) -> None:
+    """Arrows that the others imply bend the picture in the UI until nobody sees the loop in it."""
+    drawn = {(parent, asset) for asset in (*OPENING, *CLOSING) for parent in parents(graph, asset)}
+    assert drawn == {
+        *itertools.pairwise(
+            (*OPENING, "performance_metrics", "scored_outputs", "reference_corpus", "refreshed_prompt")
+        ),
+        ("published_outputs", "scored_outputs"),
+        ("scored_outputs", "scoring_model"),
+        ("scoring_model", "momentum"),
+        ("refreshed_prompt", "momentum"),
+    }
+
+
 def test_the_loop_is_cut_between_prompt_and_manifest(graph) -> None:
     """Published history is not recomputed: nothing of a close leads back into production."""
     for asset in OPENING:
@@ -127,12 +141,12 @@ def test_everything_a_correction_touches_lies_downstream_of_the_metrics(graph) -
     assert downstream == {key(asset) for asset in CLOSING}
 
 
-def upstream_cycles(asset: str, cycle: str) -> tuple[list[str], list[str]]:
-    """The cycles of `published_outputs` that one cycle of an asset looks back on with a window of 3: there, missing."""
+def upstream_cycles(parent: str, asset: str, cycle: str) -> tuple[list[str], list[str]]:
+    """The cycles of a parent that one cycle of an asset looks back on with a window of 3: there, missing."""
     node = graph_of(component(scoring_model={"window": 3})).get(key(asset))
     partitions = node.partitions_def
     assert partitions is not None
-    found = node.partition_mappings[key("published_outputs")].get_upstream_mapped_partitions_result_for_partitions(
+    found = node.partition_mappings[key(parent)].get_upstream_mapped_partitions_result_for_partitions(
         downstream_partitions_subset=partitions.subset_with_partition_keys([cycle]),
         downstream_partitions_def=partitions,
         upstream_partitions_def=partitions,
@@ -141,13 +155,20 @@ def upstream_cycles(asset: str, cycle: str) -> tuple[list[str], list[str]]:
     return list(there.get_partition_keys()), list(missing.get_partition_keys())
 
 
-@pytest.mark.parametrize("asset", ["scored_outputs", "scoring_model"])
-def test_learning_looks_back_over_its_window_and_no_further(asset: str) -> None:
-    assert upstream_cycles(asset, "2026-01-26") == (["2026-01-12", "2026-01-19", "2026-01-26"], [])
+@pytest.mark.parametrize(
+    ("parent", "asset"),
+    [
+        ("published_outputs", "scored_outputs"),
+        ("performance_metrics", "scored_outputs"),
+        ("scored_outputs", "scoring_model"),
+    ],
+)
+def test_learning_looks_back_over_its_window_and_no_further(parent: str, asset: str) -> None:
+    assert upstream_cycles(parent, asset, "2026-01-26") == (["2026-01-12", "2026-01-19", "2026-01-26"], [])
 
 
 def test_a_window_that_reaches_before_the_start_asks_for_nothing_that_does_not_exist() -> None:
-    assert upstream_cycles("scored_outputs", "2026-01-05") == (["2026-01-05"], [])
+    assert upstream_cycles("published_outputs", "scored_outputs", "2026-01-05") == (["2026-01-05"], [])
 
 
 # -- jobs ------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ from flywheel_pipelines.lake.tables.types import DAY, FLAG, INSTANT, REAL, SMALL
 PERFORMANCE_METRICS = TableContract(
     name="performance_metrics",
     layer="feedback",
-    description="The ledger's latest-known view of a cycle's outputs, one row per output and metric.",
+    description="The ledger's latest-known view of a cycle's outputs, one row per output and metric. "
+    "A correction starts here.",
     key=("output_id", "metric"),
     schema=pa.schema(
         [
@@ -29,7 +30,8 @@ PERFORMANCE_METRICS = TableContract(
 SCORED_OUTPUTS = TableContract(
     name="scored_outputs",
     layer="learning",
-    description="Each measured output against the quality floor: posterior, decision and the reason in words.",
+    description="Each measured output against the quality floor: posterior, decision, reason. "
+    "Only what it promotes is fed back.",
     key=("output_id",),
     schema=pa.schema(
         [

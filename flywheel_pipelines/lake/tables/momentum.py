@@ -43,7 +43,8 @@ BRIEF_OUTCOMES = TableContract(
 MOMENTUM = TableContract(
     name="momentum",
     layer="momentum",
-    description="Lift of the flywheel arm over the control arm, in the cycle and cumulative, with 95% intervals.",
+    description="Lift of the flywheel arm over the control arm, in the cycle and cumulative, with 95% intervals. "
+    "Closes the cycle.",
     key=("scope",),
     schema=pa.schema(
         [

@@ -8,7 +8,7 @@ from flywheel_pipelines.lake.tables.types import DAY, FLAG, INSTANT, REAL, TEXT,
 BRIEFS = TableContract(
     name="briefs",
     layer="production",
-    description="What is to be produced in a cycle.",
+    description="What is to be produced in a cycle, one row per brief. The first step of opening a cycle.",
     key=("brief_id",),
     schema=pa.schema(
         [
@@ -24,7 +24,8 @@ BRIEFS = TableContract(
 CYCLE_MANIFEST = TableContract(
     name="cycle_manifest",
     layer="production",
-    description="What a cycle was produced with: every version it pinned from the close of the cycle before.",
+    description="What a cycle was produced with: every version it pinned from the close of the cycle before. "
+    "Here the loop comes round.",
     key=("config_hash",),
     schema=pa.schema(
         [
