@@ -248,6 +248,15 @@ def _interactive(paths: DataPaths) -> None:
 
 
 @app.command()
+def spec() -> None:
+    """Every key of a flywheel's YAML, with its default and what it means."""
+    from flywheel_pipelines.spec import explain_keys
+    from flywheel_pipelines.terminal import rows_table
+
+    out.print(rows_table(["key", "default", "meaning"], explain_keys()))
+
+
+@app.command()
 def init(name: Annotated[str, typer.Argument(help="Name of the new flywheel, e.g. product_descriptions.")]) -> None:
     """Write a commented defs.yaml for a new flywheel."""
     from flywheel_pipelines.starter import write_starter

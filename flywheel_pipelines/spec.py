@@ -343,3 +343,18 @@ def _description(location: list[str]) -> str:
         if field is not None:
             return field.description or ""
     return ""
+
+
+def explain_keys(model: type[BaseModel] = FlywheelSpec, prefix: str = "") -> list[tuple[str, str, str]]:
+    """Every key of the YAML: its dotted name, its default ('required' without one), and what it means."""
+    rows = []
+    for name, field in model.model_fields.items():
+        key = f"{prefix}{name}"
+        nested = _nested_model(field.annotation)
+        if nested is not None:
+            is_mapping = typing.get_origin(field.annotation) is dict
+            rows += explain_keys(nested, f"{key}.<name>." if is_mapping else f"{key}.")
+            continue
+        default = "required" if field.is_required() else str(field.get_default(call_default_factory=True))
+        rows.append((key, default, field.description or ""))
+    return rows

@@ -16,7 +16,7 @@ from flywheel_pipelines.spec import COMPONENT_TYPE, NAME_PATTERN
 
 STARTER = """\
 # One flywheel: one kind of output, its metrics, its quality floor, its prompt.
-# `dg check yaml` says what is wrong with this file; every key is explained in docs/spec.md.
+# `dg check yaml` says what is wrong with this file; `flywheel spec` explains every key.
 type: {component_type}
 
 attributes:

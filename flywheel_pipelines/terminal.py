@@ -109,9 +109,8 @@ def trace_tree(found: Trace) -> Tree:
     made.add(f"flywheel {output['flywheel']}, cycle {output['cycle']}, producer {output['producer']}")
     made.add(f"brief {_plain(output['brief_id'])}, segment {output['segment']}, candidate {output['variant'] + 1}")
     made.add(f"prompt {output['prompt_version']}, corpus {cycle['corpus_version']}")
-    made.add(
-        f"scoring model {cycle['scoring_model_version'][:16]}: predicted {output['predicted']:+.3f}, rank {output['rank']}"
-    )
+    model = cycle["scoring_model_version"][:16]
+    made.add(f"scoring model {model}: predicted {output['predicted']:+.3f}, rank {output['rank']}")
     made.add(f"learning carried in from cycle {cycle['predecessor'] or 'none: this was the first'}")
     went = tree.add("published")
     went.add(f"arms: {', '.join(output['arms'] or []) or 'not published'}")

@@ -6,7 +6,8 @@ Not here: the assets (`production_assets.py`, `learning_assets.py`) and any logi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
+from flywheel_pipelines.components.resources import LakeResource
 from flywheel_pipelines.cycles import partitions_definition, shift_cycle
 from flywheel_pipelines.errors import FlywheelError, SpecError
 from flywheel_pipelines.lake.contracts import PARTITION_COLUMNS, TableContract
@@ -85,6 +87,16 @@ class AssetKit:
             description=table.description,
             metadata=metadata,
         )
+
+    @contextmanager
+    def step(self, context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[tuple[Lake, Recorder]]:
+        """The lake, and a recorder of what the step writes; errors meant for people end the step with their words."""
+        store = lake.open()
+        try:
+            yield store, Recorder(context, store, self.spec.name)
+        except FlywheelError as error:
+            # What the user has to put right does not come right by trying again.
+            raise dg.Failure(description=str(error), allow_retries=False) from error
 
     def cycles(self, context: dg.AssetExecutionContext) -> list[date]:
         """The cycles this run is about, in order."""
@@ -169,8 +181,3 @@ def _cell(value: object) -> str:
     text = "" if value is None else str(value)
     text = text.replace("|", "\\|").replace("\n", " ").replace("\r", " ")
     return text if len(text) <= PREVIEW_WIDTH else text[: PREVIEW_WIDTH - 1] + "…"
-
-
-def readable_failure(error: FlywheelError) -> dg.Failure:
-    """An error the user can put right, as a step failure that is not worth retrying."""
-    return dg.Failure(description=str(error), allow_retries=False)

@@ -6,7 +6,7 @@ from datetime import date
 import dagster as dg
 import pyarrow as pa
 
-from flywheel_pipelines.components.kit import AssetKit, Recorder, preview
+from flywheel_pipelines.components.kit import AssetKit, preview
 from flywheel_pipelines.components.resources import LakeResource
 from flywheel_pipelines.cycles import cycle_end, cycle_window, shift_cycle
 from flywheel_pipelines.lake import tables
@@ -42,30 +42,33 @@ def momentum_asset(kit: AssetKit) -> dg.AssetsDefinition:
         also_writes=[tables.BRIEF_OUTCOMES, tables.AUDIT],
     )
     def momentum(context: dg.AssetExecutionContext, config: MomentumConfig, lake: LakeResource) -> dg.MaterializeResult:
-        store, recorder = lake.open(), Recorder(context, lake.open(), spec.name)
-        cycles = kit.cycles(context)
-        audited = tables.AUDIT.empty()
-        for cycle in cycles:
-            published = store.read(tables.PUBLISHED_OUTPUTS, spec.name, cycle)
-            performance = store.read(tables.PERFORMANCE_METRICS, spec.name, cycle)
-            outcomes = brief_outcomes(published, performance, spec.floor.metric, spec.metric.better)
-            before = kit.previous(cycle)
-            rows = momentum_rows(
-                outcomes,
-                store.read(tables.MOMENTUM, spec.name, before),
-                metric=spec.floor.metric,
-                better=spec.metric.better,
-            )
-            read = [(tables.PUBLISHED_OUTPUTS, cycle), (tables.PERFORMANCE_METRICS, cycle)]
-            recorder.write(tables.BRIEF_OUTCOMES, outcomes, cycle, read)
-            audited = _audit(kit, store, cycle, rows)
-            recorder.write(tables.AUDIT, audited, cycle, [(tables.REFRESHED_PROMPT, cycle)])
-            # Last, since a cycle counts as closed when this partition stands.
-            recorder.write(tables.MOMENTUM, rows, cycle, [*read, (tables.MOMENTUM, before)])
-        shown: dict[str, object] = {"audit": dg.MetadataValue.md(preview(audited)), "verdict": verdict_words(audited)}
-        if config.plot:
-            shown["momentum_plot"] = _plot(kit, store, cycles[-1])
-        return recorder.result(shown)
+        with kit.step(context, lake) as (store, recorder):
+            cycles = kit.cycles(context)
+            audited = tables.AUDIT.empty()
+            for cycle in cycles:
+                published = store.read(tables.PUBLISHED_OUTPUTS, spec.name, cycle)
+                performance = store.read(tables.PERFORMANCE_METRICS, spec.name, cycle)
+                outcomes = brief_outcomes(published, performance, spec.floor.metric, spec.metric.better)
+                before = kit.previous(cycle)
+                rows = momentum_rows(
+                    outcomes,
+                    store.read(tables.MOMENTUM, spec.name, before),
+                    metric=spec.floor.metric,
+                    better=spec.metric.better,
+                )
+                read = [(tables.PUBLISHED_OUTPUTS, cycle), (tables.PERFORMANCE_METRICS, cycle)]
+                recorder.write(tables.BRIEF_OUTCOMES, outcomes, cycle, read)
+                audited = _audit(kit, store, cycle, rows)
+                recorder.write(tables.AUDIT, audited, cycle, [(tables.REFRESHED_PROMPT, cycle)])
+                # Last, since a cycle counts as closed when this partition stands.
+                recorder.write(tables.MOMENTUM, rows, cycle, [*read, (tables.MOMENTUM, before)])
+            shown: dict[str, object] = {
+                "audit": dg.MetadataValue.md(preview(audited)),
+                "verdict": verdict_words(audited),
+            }
+            if config.plot:
+                shown["momentum_plot"] = _plot(kit, store, cycles[-1])
+            return recorder.result(shown)
 
     return momentum
 

@@ -9,9 +9,9 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 
-from flywheel_pipelines.components.kit import AssetKit, Recorder, readable_failure
+from flywheel_pipelines.components.kit import AssetKit
 from flywheel_pipelines.components.resources import LakeResource
-from flywheel_pipelines.errors import CycleOrderError, FlywheelError
+from flywheel_pipelines.errors import CycleOrderError
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.learning.model_tables import model_from_tables
@@ -53,82 +53,97 @@ class OpenConfig(dg.Config):
 
 def production_assets(kit: AssetKit) -> list[dg.AssetsDefinition]:
     """The four assets of layer 1."""
+    return [_briefs(kit), _cycle_manifest(kit), _generated_outputs(kit), _published_outputs(kit)]
+
+
+def _briefs(kit: AssetKit) -> dg.AssetsDefinition:
     spec = kit.spec
 
     @kit.asset(tables.BRIEFS, many_cycles_per_run=False)
     def briefs(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
-        store, recorder = lake.open(), Recorder(context, lake.open(), spec.name)
-        for cycle in kit.cycles(context):
-            candidates = latest_candidates(store.read(tables.ARCHIVE_CANDIDATES, spec.name, cycle))
-            recorder.write(
-                tables.BRIEFS, briefs_from_candidates(candidates), cycle, [(tables.ARCHIVE_CANDIDATES, cycle)]
-            )
-        return recorder.result()
+        with kit.step(context, lake) as (store, recorder):
+            for cycle in kit.cycles(context):
+                candidates = latest_candidates(store.read(tables.ARCHIVE_CANDIDATES, spec.name, cycle))
+                read = [(tables.ARCHIVE_CANDIDATES, cycle)]
+                recorder.write(tables.BRIEFS, briefs_from_candidates(candidates), cycle, read)
+            return recorder.result()
+
+    return briefs
+
+
+def _cycle_manifest(kit: AssetKit) -> dg.AssetsDefinition:
+    spec = kit.spec
 
     @kit.asset(tables.CYCLE_MANIFEST, deps=[tables.BRIEFS], many_cycles_per_run=False)
     def cycle_manifest(
         context: dg.AssetExecutionContext, config: OpenConfig, lake: LakeResource
     ) -> dg.MaterializeResult:
-        store, recorder = lake.open(), Recorder(context, lake.open(), spec.name)
-        for cycle in kit.cycles(context):
-            if store.has(tables.PUBLISHED_OUTPUTS, spec.name, cycle) and not config.repin:
-                # Published history is not recomputed: what went out went out with these versions.
-                manifest = store.read(tables.CYCLE_MANIFEST, spec.name, cycle).drop_columns(["cycle"])
-            else:
-                try:
+        with kit.step(context, lake) as (store, recorder):
+            for cycle in kit.cycles(context):
+                if store.has(tables.PUBLISHED_OUTPUTS, spec.name, cycle) and not config.repin:
+                    # Published history is not recomputed: what went out went out with these versions.
+                    manifest = store.read(tables.CYCLE_MANIFEST, spec.name, cycle).drop_columns(["cycle"])
+                else:
                     manifest = _open(kit, store, cycle, config)
-                except FlywheelError as error:
-                    raise readable_failure(error) from error
-            recorder.write(tables.CYCLE_MANIFEST, manifest, cycle, _manifest_inputs(manifest, cycle))
-        return recorder.result({"carried_in": dg.MetadataValue.json(_plain(manifest.to_pylist()[0]))})
+                recorder.write(tables.CYCLE_MANIFEST, manifest, cycle, _manifest_inputs(manifest, cycle))
+            return recorder.result({"carried_in": dg.MetadataValue.json(_plain(manifest.to_pylist()[0]))})
+
+    return cycle_manifest
+
+
+def _generated_outputs(kit: AssetKit) -> dg.AssetsDefinition:
+    spec = kit.spec
 
     @kit.asset(tables.GENERATED_OUTPUTS, deps=[tables.BRIEFS, tables.CYCLE_MANIFEST], many_cycles_per_run=False)
     def generated_outputs(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
-        store, recorder = lake.open(), Recorder(context, lake.open(), spec.name)
-        for cycle in kit.cycles(context):
-            manifest = store.read(tables.CYCLE_MANIFEST, spec.name, cycle).to_pylist()[0]
-            candidates = latest_candidates(store.read(tables.ARCHIVE_CANDIDATES, spec.name, cycle))
-            try:
+        with kit.step(context, lake) as (store, recorder):
+            for cycle in kit.cycles(context):
+                manifest = store.read(tables.CYCLE_MANIFEST, spec.name, cycle).to_pylist()[0]
+                candidates = latest_candidates(store.read(tables.ARCHIVE_CANDIDATES, spec.name, cycle))
                 predicted = _predict(store, spec.name, manifest, candidates)
-            except FlywheelError as error:
-                raise readable_failure(error) from error
-            outputs = outputs_from_archive(
-                candidates,
-                predicted,
-                flywheel=spec.name,
-                cycle=cycle,
-                prompt_version=manifest["prompt_version"],
-                reference_ids=[],
-            )
-            read = [(tables.CYCLE_MANIFEST, cycle), (tables.ARCHIVE_CANDIDATES, cycle)]
-            recorder.write(tables.GENERATED_OUTPUTS, outputs, cycle, read)
-        return recorder.result()
+                outputs = outputs_from_archive(
+                    candidates,
+                    predicted,
+                    flywheel=spec.name,
+                    cycle=cycle,
+                    prompt_version=manifest["prompt_version"],
+                    reference_ids=[],
+                )
+                read = [(tables.CYCLE_MANIFEST, cycle), (tables.ARCHIVE_CANDIDATES, cycle)]
+                recorder.write(tables.GENERATED_OUTPUTS, outputs, cycle, read)
+            return recorder.result()
+
+    return generated_outputs
+
+
+def _published_outputs(kit: AssetKit) -> dg.AssetsDefinition:
+    spec = kit.spec
 
     @kit.asset(
         tables.PUBLISHED_OUTPUTS, deps=[tables.GENERATED_OUTPUTS, tables.CYCLE_MANIFEST], many_cycles_per_run=False
     )
     def published_outputs(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
-        store, recorder = lake.open(), Recorder(context, lake.open(), spec.name)
-        per_arm: dict[str, int] = {}
-        for cycle in kit.cycles(context):
-            generated = store.read(tables.GENERATED_OUTPUTS, spec.name, cycle)
-            # The settings the cycle was opened with, and not today's: what was decided then is repeated, not revised.
-            settings = store.read(tables.CYCLE_MANIFEST, spec.name, cycle).column("settings")[0].as_py()
-            opened_with = FlywheelSpec.model_validate_json(settings)
-            published = publish(
-                generated,
-                opened_with.arms,
-                publish_all=opened_with.producer.publish == "all",
-                flywheel=spec.name,
-                cycle=cycle,
-            )
-            read = [(tables.GENERATED_OUTPUTS, cycle), (tables.CYCLE_MANIFEST, cycle)]
-            recorder.write(tables.PUBLISHED_OUTPUTS, published, cycle, read)
-            for arm in published.column("arm").to_pylist():
-                per_arm[arm] = per_arm.get(arm, 0) + 1
-        return recorder.result({f"published_{arm}": count for arm, count in sorted(per_arm.items())})
+        with kit.step(context, lake) as (store, recorder):
+            per_arm: dict[str, int] = {}
+            for cycle in kit.cycles(context):
+                generated = store.read(tables.GENERATED_OUTPUTS, spec.name, cycle)
+                # The settings the cycle was opened with, not today's: what was decided is repeated, not revised.
+                settings = store.read(tables.CYCLE_MANIFEST, spec.name, cycle).column("settings")[0].as_py()
+                opened_with = FlywheelSpec.model_validate_json(settings)
+                published = publish(
+                    generated,
+                    opened_with.arms,
+                    publish_all=opened_with.producer.publish == "all",
+                    flywheel=spec.name,
+                    cycle=cycle,
+                )
+                read = [(tables.GENERATED_OUTPUTS, cycle), (tables.CYCLE_MANIFEST, cycle)]
+                recorder.write(tables.PUBLISHED_OUTPUTS, published, cycle, read)
+                for arm in published.column("arm").to_pylist():
+                    per_arm[arm] = per_arm.get(arm, 0) + 1
+            return recorder.result({f"published_{arm}": count for arm, count in sorted(per_arm.items())})
 
-    return [briefs, cycle_manifest, generated_outputs, published_outputs]
+    return published_outputs
 
 
 def _open(kit: AssetKit, store: Lake, cycle: date, config: OpenConfig) -> pa.Table:

@@ -81,7 +81,7 @@ class TableContract:
             if unknown:
                 parts.append(f"unknown column(s) {', '.join(unknown)}")
             raise ContractError(
-                f"Table {self.name}: {'; '.join(parts)}. The contract in lake/tables.py declares "
+                f"Table {self.name}: {'; '.join(parts)}. The contract in lake/tables/ declares "
                 f"{', '.join(self.schema.names)}. Write those columns, or change the contract and migrate the lake."
             )
 

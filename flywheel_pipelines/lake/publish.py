@@ -143,7 +143,7 @@ def _create_layer_views(build: Path, lake: Path) -> None:
             except duckdb.Error as error:
                 raise PublishError(
                     f"Table {contract.name}: the files below {lake / contract.name} cannot be read as the contract in "
-                    f"lake/tables.py declares them: {error}. Materialize that table again."
+                    f"lake/tables/ declares them: {error}. Materialize that table again."
                 ) from error
             for statement in describe_view(contract):
                 connection.execute(statement)

@@ -27,6 +27,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from flywheel_pipelines.errors import ContractError
+from flywheel_pipelines.lake.cache import PROCESS_CACHE
 from flywheel_pipelines.lake.contracts import TableContract
 from flywheel_pipelines.lake.tables import ALL_TABLES, BATCHES
 
@@ -77,9 +78,20 @@ class Lake:
 
     def cycles(self, table: TableContract, flywheel: str) -> list[date]:
         """The cycles that exist for a flywheel, in order."""
+        return [cycle for cycle in self._cycle_folders(table, flywheel) if self._has_data(table, flywheel, cycle)]
+
+    def _cycle_folders(self, table: TableContract, flywheel: str) -> list[date]:
         folder = self.root / table.name / f"flywheel={flywheel}"
-        found = (path.name.removeprefix("cycle=") for path in folder.glob("cycle=*") if _has_data(path))
-        return sorted(date.fromisoformat(text) for text in found)
+        if not folder.is_dir():
+            return []
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.name.startswith("cycle=")]
+        return sorted(date.fromisoformat(name.removeprefix("cycle=")) for name in names)
+
+    def _has_data(self, table: TableContract, flywheel: str, cycle: date) -> bool:
+        if table.kind == "table" and table.partition_by == ("flywheel", "cycle"):
+            return self.has(table, flywheel, cycle)
+        return any((self.root / table.name / f"flywheel={flywheel}" / f"cycle={cycle}").rglob("[!.]*.parquet"))
 
     def has(self, table: TableContract, flywheel: str, cycle: date) -> bool:
         """Whether a partition was written."""
@@ -179,8 +191,8 @@ class Lake:
             return self._ledger_files(table, flywheel, window)
         folder = self.root / table.name / f"flywheel={flywheel}"
         if table.partition_by == ("flywheel", "cycle"):
-            folders = [folder / f"cycle={cycle}" for cycle in self.cycles(table, flywheel) if cycle in window]
-            return [path for path in (found / PART for found in folders) if path.exists()]
+            cycles = (cycle for cycle in self._cycle_folders(table, flywheel) if cycle in window)
+            return [path for path in (folder / f"cycle={cycle}" / PART for cycle in cycles) if path.exists()]
         return sorted(path for path in folder.rglob(PART) if _cycle_in_path(path) in window)
 
     def latest_batch(self, flywheel: str) -> datetime | None:
@@ -202,7 +214,7 @@ class Lake:
         if "cycle" in table.partition_by:
             folders = [
                 self.partition_dir(table, flywheel=flywheel, cycle=cycle)
-                for cycle in self.cycles(table, flywheel)
+                for cycle in self._cycle_folders(table, flywheel)
                 if cycle in window
             ]
         else:
@@ -244,10 +256,6 @@ def _hash_file(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()[:16]
 
 
-def _has_data(folder: Path) -> bool:
-    return any(folder.rglob("[!.]*.parquet"))
-
-
 def _cycle_in_path(path: Path) -> date:
     return next(date.fromisoformat(part[6:]) for part in path.parts if part.startswith("cycle="))
 
@@ -261,20 +269,18 @@ def _batches(table: TableContract, files: Iterable[Path], schema: pa.Schema) -> 
     """The rows of all files, with their partition columns.
 
     Each file is opened once. DuckDB's own reader opens a file again between its footer and its rows and fails when a
-    writer has replaced it in between (14 of 300 reads against a writer in a loop, `benchmarks/lake_reads.py`).
+    writer has replaced it in between; `python -m benchmarks.lake_reads` measures how often.
     """
-    in_file = [name for name in schema.names if name in table.columns]
     for path in files:
         keys = dict(part.split("=", 1) for part in path.parts if "=" in part)
-        with pq.ParquetFile(path) as opened:
-            for batch in opened.iter_batches(columns=in_file):
-                arrays = [
-                    batch.column(field.name).cast(field.type)
-                    if field.name in in_file
-                    else pa.repeat(_partition_value(field, keys[field.name]), batch.num_rows)
-                    for field in schema
-                ]
-                yield pa.record_batch(arrays, schema=schema)
+        stored = PROCESS_CACHE.read(path)
+        arrays = [
+            stored.column(field.name).cast(field.type)
+            if field.name in table.columns
+            else pa.chunked_array([pa.repeat(_partition_value(field, keys[field.name]), stored.num_rows)])
+            for field in schema
+        ]
+        yield from pa.table(arrays, schema=schema).to_batches()
 
 
 def _partition_value(field: pa.Field, text: str) -> pa.Scalar:

@@ -20,7 +20,7 @@ def test_staging_yaml_has_the_contracts_columns_types_and_descriptions(contract:
     declared = {column["name"]: (column["data_type"], column["description"]) for column in model["columns"]}
     short = {"TIMESTAMP WITH TIME ZONE": "timestamptz"}
     expected = {name: (short.get(kind, kind.lower()), text) for name, (kind, text) in view_columns(contract).items()}
-    assert declared == expected, f"{path.name} and the contract {contract.name} in lake/tables.py differ; edit one"
+    assert declared == expected, f"{path.name} and the contract {contract.name} in lake/tables/ differ; edit one"
     assert model["description"] == contract.description
 
 

@@ -1,0 +1,53 @@
+"""Every table of the lake, once.
+
+The Python schema, the DuckDB views with their comments and the Dagster column schemas are all made from here.
+
+Not here: SQL marts (`dbt_project/`) and the code that fills the tables.
+"""
+
+from flywheel_pipelines.lake.contracts import TableContract
+from flywheel_pipelines.lake.tables.learning import (
+    PERFORMANCE_METRICS,
+    REFERENCE_CORPUS,
+    REFRESHED_PROMPT,
+    SCORED_OUTPUTS,
+    SCORING_MODEL,
+    SCORING_MODEL_TERMS,
+)
+from flywheel_pipelines.lake.tables.ledgers import ARCHIVE_CANDIDATES, BATCHES, METRIC_LEDGER, QUARANTINE, THRESHOLDS
+from flywheel_pipelines.lake.tables.lineage import INPUT_VERSIONS
+from flywheel_pipelines.lake.tables.momentum import AUDIT, BRIEF_OUTCOMES, MOMENTUM
+from flywheel_pipelines.lake.tables.production import BRIEFS, CYCLE_MANIFEST, GENERATED_OUTPUTS, PUBLISHED_OUTPUTS
+
+ALL_TABLES: tuple[TableContract, ...] = (
+    BATCHES, QUARANTINE, ARCHIVE_CANDIDATES, METRIC_LEDGER, THRESHOLDS,
+    BRIEFS, CYCLE_MANIFEST, GENERATED_OUTPUTS, PUBLISHED_OUTPUTS,
+    PERFORMANCE_METRICS, SCORED_OUTPUTS, SCORING_MODEL, SCORING_MODEL_TERMS, REFERENCE_CORPUS, REFRESHED_PROMPT,
+    BRIEF_OUTCOMES, MOMENTUM, AUDIT, INPUT_VERSIONS,
+)  # fmt: skip
+TABLES: dict[str, TableContract] = {table.name: table for table in ALL_TABLES}
+
+__all__ = [
+    "ALL_TABLES",
+    "ARCHIVE_CANDIDATES",
+    "AUDIT",
+    "BATCHES",
+    "BRIEFS",
+    "BRIEF_OUTCOMES",
+    "CYCLE_MANIFEST",
+    "GENERATED_OUTPUTS",
+    "INPUT_VERSIONS",
+    "METRIC_LEDGER",
+    "MOMENTUM",
+    "PERFORMANCE_METRICS",
+    "PUBLISHED_OUTPUTS",
+    "QUARANTINE",
+    "REFERENCE_CORPUS",
+    "REFRESHED_PROMPT",
+    "SCORED_OUTPUTS",
+    "SCORING_MODEL",
+    "SCORING_MODEL_TERMS",
+    "TABLES",
+    "THRESHOLDS",
+    "TableContract",
+]

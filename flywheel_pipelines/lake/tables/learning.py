@@ -1,0 +1,141 @@
+"""What closing a cycle learns, from its metrics to the next prompt."""
+
+import pyarrow as pa
+
+from flywheel_pipelines.lake.contracts import TableContract, column
+from flywheel_pipelines.lake.tables.types import DAY, FLAG, INSTANT, REAL, SMALL_REAL, TEXT, WHOLE
+
+PERFORMANCE_METRICS = TableContract(
+    name="performance_metrics",
+    layer="feedback",
+    description="The ledger's latest-known view of a cycle's outputs, one row per output and metric.",
+    key=("output_id", "metric"),
+    schema=pa.schema(
+        [
+            column("output_id", TEXT, "The output that was measured."),
+            column("metric", TEXT, "Name of the metric in the flywheel's YAML."),
+            column("numerator", REAL, "Successes, or the summed amount."),
+            column("exposure", REAL, "Trials: impressions, sends."),
+            column("value", REAL, "numerator / exposure; null without exposure.", nullable=True),
+            column(
+                "is_mature", FLAG, "Whether the measurement window has passed; before that the value is provisional."
+            ),
+            column("known_at", INSTANT, "recorded_at of the latest measurement counted in."),
+        ]
+    ),
+)
+
+
+SCORED_OUTPUTS = TableContract(
+    name="scored_outputs",
+    layer="learning",
+    description="Each measured output against the quality floor: posterior, decision and the reason in words.",
+    key=("output_id",),
+    schema=pa.schema(
+        [
+            column("output_id", TEXT, "The output that was judged."),
+            column("brief_id", TEXT, "The brief it answers."),
+            column("segment", TEXT, "The brief's segment."),
+            column("metric", TEXT, "The floor's metric."),
+            column("exposure", REAL, "Trials seen."),
+            column("observed", REAL, "Observed value; null without exposure.", nullable=True),
+            column("prior_mean", REAL, "Expected value before this output's own feedback."),
+            column("prior_strength", REAL, "Trials the prior is worth."),
+            column("posterior_mean", REAL, "Expected value after its feedback."),
+            column("lower", REAL, "Lower end of the central 90% posterior interval."),
+            column("upper", REAL, "Upper end of the central 90% posterior interval."),
+            column("floor_level", REAL, "The value it had to beat; null while nothing sets it.", nullable=True),
+            column("p_above", REAL, "Probability that its true value beats the floor."),
+            column("decision", TEXT, "promote, hold (too little evidence) or reject."),
+            column("reason", TEXT, "Why, in words and numbers."),
+            column("is_mature", FLAG, "Whether the measurement window had passed."),
+            column("threshold_version", TEXT, "The floor that judged it, pinned when the cycle was opened."),
+        ]
+    ),
+)
+
+
+SCORING_MODEL = TableContract(
+    name="scoring_model",
+    layer="learning",
+    description="The model that predicts from text which output of a brief wins, with its own account of its skill.",
+    key=("model_version",),
+    schema=pa.schema(
+        [
+            column("model_version", TEXT, "Hash of everything a prediction depends on."),
+            column("as_of", DAY, "The cycle it is for; it learned from strictly earlier ones."),
+            column("window_first", DAY, "Earliest cycle it learned from; null when there was nothing.", nullable=True),
+            column("window_last", DAY, "Latest cycle it learned from; null when there was nothing.", nullable=True),
+            column("n_outputs", WHOLE, "Outputs it learned from."),
+            column("n_briefs", WHOLE, "Briefs it learned from."),
+            column("is_skilled", FLAG, "Whether it beat chance on held-out recent cycles, at the 5% level."),
+            column("reason", TEXT, "Why it is or is not in use, in words."),
+            column("known_at", INSTANT, "Latest feedback it learned from; null without any.", nullable=True),
+            column("holdout_correlation", REAL, "Correlation of prediction and outcome within held-out briefs."),
+            column("holdout_hit_rate", REAL, "Share of held-out briefs whose best-predicted output was the best."),
+            column("holdout_chance", REAL, "Hit rate of a random choice on the same briefs."),
+            column("holdout_briefs", WHOLE, "Held-out briefs, the most recent of the window."),
+            column("settings", TEXT, "Every scalar of the model as JSON: scale, spreads, strength, hold-out."),
+        ]
+    ),
+)
+
+
+SCORING_MODEL_TERMS = TableContract(
+    name="scoring_model_terms",
+    layer="learning",
+    description="What the scoring model learned: one coefficient per term, readable and sufficient to predict again.",
+    key=("kind", "term"),
+    schema=pa.schema(
+        [
+            column("kind", TEXT, "words, chars, segment_words (terms of the text) or style (hand-made features)."),
+            column("term", TEXT, "The term or the name of the style feature."),
+            column("coefficient", SMALL_REAL, "Its weight in the prediction."),
+            column("idf", SMALL_REAL, "Inverse document frequency; null for style features.", nullable=True),
+            column("centre", SMALL_REAL, "Mean subtracted from a style feature; null for terms.", nullable=True),
+            column("scale", SMALL_REAL, "What a style feature is divided by; null for terms.", nullable=True),
+        ]
+    ),
+)
+
+
+REFERENCE_CORPUS = TableContract(
+    name="reference_corpus",
+    layer="learning",
+    description="The proven winners that the next prompt shows; the whole corpus as of the close of the cycle.",
+    key=("reference_id",),
+    schema=pa.schema(
+        [
+            column("reference_id", TEXT, "output_id of the winner."),
+            column("segment", TEXT, "Its segment."),
+            column("text", TEXT, "Its text."),
+            column("source_cycle", DAY, "The cycle that produced it."),
+            column(
+                "quality", REAL, "Relative gain over the floor: posterior mean / floor level - 1, worse-case signed."
+            ),
+            column("p_above", REAL, "Probability that it beats the floor, at this close."),
+            column("rank", WHOLE, "Rank by quality within the corpus, 1 = best."),
+            column("corpus_version", TEXT, "Hash of all entries of this corpus."),
+        ]
+    ),
+)
+
+
+REFRESHED_PROMPT = TableContract(
+    name="refreshed_prompt",
+    layer="learning",
+    description="The prompt that the next cycle is produced with, rendered from the corpus; one row per cycle.",
+    key=("prompt_version",),
+    schema=pa.schema(
+        [
+            column("prompt_version", TEXT, "Hash of the text."),
+            column("parent_version", TEXT, "The version before; null for the first.", nullable=True),
+            column("corpus_version", TEXT, "Corpus it was rendered from."),
+            column("template_hash", TEXT, "Hash of the template."),
+            column("author", TEXT, "Who or what made it: template, references."),
+            column("n_references", WHOLE, "References it shows."),
+            column("is_changed", FLAG, "Whether it differs from the parent."),
+            column("text", TEXT, "The prompt."),
+        ]
+    ),
+)

@@ -1,0 +1,110 @@
+"""Ledgers: facts as they were learned, append-only.
+
+Not here: what is computed from them.
+"""
+
+import pyarrow as pa
+
+from flywheel_pipelines.lake.contracts import TableContract, column
+from flywheel_pipelines.lake.tables.types import DAY, INSTANT, REAL, TEXT, WHOLE
+
+_FACT = [
+    column("batch_id", TEXT, "Hash of the content this row came with; the same file twice is one batch."),
+    column("recorded_at", INSTANT, "When this project learned of the row. 'As known at D' keeps rows up to D."),
+    column("source_row", WHOLE, "Row number in the source file, the first data row being 1."),
+]
+
+BATCHES = TableContract(
+    name="batches",
+    layer="feedback",
+    description="One row per batch of facts. Rows of a ledger count only once their batch stands here.",
+    key=("batch_id",),
+    kind="ledger",
+    partition_by=("flywheel",),
+    schema=pa.schema(
+        [
+            column("batch_id", TEXT, "Hash of the batch's content."),
+            column("source", TEXT, "File or system the batch came from."),
+            column("recorded_at", INSTANT, "When this project learned of the batch."),
+            column("n_rows", WHOLE, "Rows accepted into ledgers."),
+            column("n_quarantined", WHOLE, "Rows put aside with a reason."),
+            column("first_cycle", DAY, "Earliest cycle touched.", nullable=True),
+            column("last_cycle", DAY, "Latest cycle touched.", nullable=True),
+        ]
+    ),
+)
+
+
+QUARANTINE = TableContract(
+    name="quarantine",
+    layer="feedback",
+    description="Rows that could not be used, each with the reason and what to do.",
+    key=("batch_id", "source_row", "field"),
+    kind="ledger",
+    partition_by=("flywheel",),
+    schema=pa.schema(
+        [
+            *_FACT,
+            column("source", TEXT, "File the row came from."),
+            column("field", TEXT, "Column that was wrong."),
+            column("found", TEXT, "What stood there, shortened to 200 characters."),
+            column("reason", TEXT, "Why the row was put aside, what was expected, and what to do."),
+        ]
+    ),
+)
+
+
+ARCHIVE_CANDIDATES = TableContract(
+    name="archive_candidates",
+    layer="production",
+    description="Outputs that people wrote before the flywheel existed: what the `archive` producer chooses from.",
+    key=("brief_id", "candidate_id", "recorded_at"),
+    kind="ledger",
+    schema=pa.schema(
+        [
+            column("brief_id", TEXT, "The thing to produce that these candidates were written for."),
+            column("candidate_id", TEXT, "Hash of the brief and the text."),
+            column("segment", TEXT, "Group of briefs that are expected to behave alike."),
+            column("title", TEXT, "Short human name of the brief."),
+            column("text", TEXT, "The candidate as a person wrote it."),
+            *_FACT,
+        ]
+    ),
+)
+
+
+METRIC_LEDGER = TableContract(
+    name="metric_ledger",
+    layer="feedback",
+    description="Every measurement ever received, append-only; the latest recorded value of a key is the one known.",
+    key=("output_id", "measure", "measured_on", "recorded_at", "source_row"),
+    kind="ledger",
+    schema=pa.schema(
+        [
+            column("output_id", TEXT, "The published output that was measured."),
+            column("measure", TEXT, "What was counted, e.g. clicks."),
+            column("measured_on", DAY, "The day the measurement is about."),
+            column("value", REAL, "The count or amount."),
+            *_FACT,
+        ]
+    ),
+)
+
+
+THRESHOLDS = TableContract(
+    name="thresholds",
+    layer="learning",
+    description="Quality floors as they were registered, before the first measurement they judge.",
+    key=("threshold_version",),
+    kind="ledger",
+    partition_by=("flywheel",),
+    schema=pa.schema(
+        [
+            column("threshold_version", TEXT, "Hash of the rule."),
+            column("metric", TEXT, "The metric the floor is about."),
+            column("rule", TEXT, "The rule as JSON: above, min_exposure, confidence, better."),
+            column("effective_from", DAY, "First cycle the rule judges."),
+            *_FACT,
+        ]
+    ),
+)

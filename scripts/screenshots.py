@@ -1,0 +1,189 @@
+"""Pictures of the Dagster UI for the documentation: `python scripts/screenshots.py --data DIR [--out docs/img]`.
+
+DIR is a data directory on which `flywheel demo` has run. The command starts the UI on it, takes the pictures in headless
+Chromium and stops both again. `momentum.png` is the plot that the demo left in `DIR/reports`.
+
+Here: driving a browser, and which page each picture shows. Not here: what the pages say (`components/`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from websockets.sync.client import ClientConnection, connect
+
+PROJECT = Path(__file__).resolve().parent.parent
+CHROMIUM_FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--hide-scrollbars", "--remote-debugging-port=0",
+)  # fmt: skip
+THEME_KEY = "dagster-theme"
+MAX_BYTES = 300_000
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One picture: a page, what to wait for, what to click, and the part that matters (left, top, width, height)."""
+
+    name: str
+    url: str
+    size: tuple[int, int]
+    wait_for: str
+    click: tuple[str, ...] = ()
+    clip: Box | None = None
+    theme: str = "Light"
+    scroll_to: str | None = None
+
+
+class Page:
+    """One tab of the browser, driven over the Chrome DevTools protocol."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        """An open connection to the tab."""
+        self._connection = connection
+        self._numbers = itertools.count(1)
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """One command and its result. Raises RuntimeError when the browser refuses it."""
+        number = next(self._numbers)
+        self._connection.send(json.dumps({"id": number, "method": method, "params": parameters}))
+        while True:
+            answer = json.loads(self._connection.recv(timeout=60))
+            if answer.get("id") == number:
+                if "error" in answer:
+                    raise RuntimeError(f"{method}: {answer['error']['message']}")
+                return answer["result"]
+
+    def evaluate(self, script: str) -> Any:
+        """The value of a JavaScript expression on the page."""
+        answer = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        return answer["result"].get("value")
+
+    def wait_until(self, condition: str, what: str, seconds: float = 60) -> None:
+        """Wait for a JavaScript condition. Raises TimeoutError."""
+        deadline = time.monotonic() + seconds
+        while not self.evaluate(condition):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{what} did not appear within {seconds:.0f} s")
+            time.sleep(0.3)
+
+    def wait_for_text(self, text: str) -> None:
+        """Wait until the page shows a text."""
+        self.wait_until(f"document.body && document.body.innerText.includes({json.dumps(text)})", repr(text))
+
+    def click_text(self, text: str) -> None:
+        """Click the smallest element that shows exactly this text."""
+        self.wait_for_text(text)
+        script = f"""(() => {{
+            const found = [...document.querySelectorAll('a, button, span, div, h1, h2, h3')]
+                .filter(e => e.innerText && e.innerText.trim() === {json.dumps(text)});
+            const last = found[found.length - 1];
+            if (last) last.click();
+            return Boolean(last);
+        }})()"""
+        if not self.evaluate(script):
+            raise LookupError(f"nothing on the page says exactly {text!r}")
+
+    def picture(self, clip: Box | None) -> bytes:
+        """The page, or a part of it, as PNG."""
+        parameters: dict[str, Any] = {"format": "png"}
+        if clip is not None:
+            parameters["clip"] = dict(zip(("x", "y", "width", "height"), clip, strict=True)) | {"scale": 1}
+        return base64.b64decode(self.call("Page.captureScreenshot", **parameters)["data"])
+
+
+@contextlib.contextmanager
+def browser(executable: str) -> Iterator[Page]:
+    """A tab of a fresh headless browser, ended with the block."""
+    profile = Path(tempfile.mkdtemp(prefix="screenshots-"))
+    command = [executable, *CHROMIUM_FLAGS, f"--user-data-dir={profile}", "about:blank"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        port_file = profile / "DevToolsActivePort"
+        _wait(lambda: port_file.exists() and port_file.read_text(encoding="utf-8").count("\n") > 0, "the browser")
+        port = port_file.read_text(encoding="utf-8").split("\n")[0]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=20) as answer:
+            tab = next(target for target in json.load(answer) if target["type"] == "page")
+        with connect(tab["webSocketDebuggerUrl"], max_size=None) as connection:
+            yield Page(connection)
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+        shutil.rmtree(profile, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def user_interface(data: Path, port: int) -> Iterator[str]:
+    """The Dagster UI on a data directory, as `flywheel dev` starts it; ended with the block."""
+    command = [sys.executable, "-m", "flywheel_pipelines.cli", "dev", "--port", str(port)]
+    environment = os.environ | {"FLYWHEEL_DATA_DIR": str(data), "PYTHONPATH": str(PROJECT)}
+    url = f"http://127.0.0.1:{port}"
+    if _answers(url):
+        raise SystemExit(f"Something answers on {url} already: choose another --port.")
+    process = subprocess.Popen(
+        command, cwd=PROJECT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        _wait(lambda: _answers(url) or process.poll() is not None, "the Dagster UI", seconds=180)
+        if process.poll() is not None:
+            raise SystemExit(f"The UI ended at once. Try it by hand: {' '.join(command)}")
+        yield url
+    finally:
+        # It has children (code server, daemon, web server): its whole session goes.
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=60)
+
+
+def take(page: Page, base: str, shot: Shot) -> bytes:
+    """One picture."""
+    width, height = shot.size
+    page.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+    # The storage belongs to the address, so that a page of it must be open before the theme can be set.
+    page.call("Page.navigate", url=f"{base}/server_info")
+    page.wait_until(f"location.href.startsWith({json.dumps(base)})", base)
+    page.evaluate(f"localStorage.setItem({json.dumps(THEME_KEY)}, {json.dumps(json.dumps(shot.theme))})")
+    page.call("Page.navigate", url=base + shot.url)
+    page.wait_for_text(shot.wait_for)
+    for text in shot.click:
+        page.click_text(text)
+        time.sleep(1.5)
+    if shot.scroll_to:
+        page.evaluate(shot.scroll_to)
+    # Layout, transitions and lazily loaded parts settle after the text is there.
+    time.sleep(4)
+    return page.picture(shot.clip)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/server_info", timeout=5):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _wait(condition: Any, what: str, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"{what} did not start within {seconds:.0f} s.")
+        time.sleep(0.2)
