@@ -33,6 +33,7 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from scipy.special import expit, logit
 
 from flywheel_pipelines.cycles import Cadence
 from flywheel_pipelines.feedback.archive import find_mapping, read_archive
@@ -50,6 +51,8 @@ PARTS = ("all", "even", "odd", "early", "late")
 RULE = FloorRule(metric="rate", above="control", min_exposure=30)
 WARM_UP_BRIEFS = 30
 """Briefs with a choice that must have passed before a cycle counts; without any past no rule could be fitted."""
+PLAIN = {"uneven": 0.0, "tau_doubt": 0.0, "temper": 1.0}
+"""The textbook posterior: one spread for all briefs, known exactly, believed as it is."""
 LEAST_RIGHT, LARGEST_ERROR, MOST_FALSE = 0.88, 0.04, 0.10
 
 Report = Callable[[float, str], None]
@@ -66,7 +69,8 @@ def run(path: str | Path, seeds: int = 10, progress: Report | None = None) -> li
 
     Returns:
         Rows told apart by `what`: "promotion" (by part, k, rule and confidence), "false promotion" (by rule and
-        confidence), and "requirement" (needed, found, its standard error, met).
+        confidence), and "requirement" (needed, found, its standard error, met). Sample sizes that no brief can spare
+        are left out.
     """
     report = progress or (lambda share, doing: None)
     candidates, twins = load_archive(Path(path))
@@ -74,13 +78,14 @@ def run(path: str | Path, seeds: int = 10, progress: Report | None = None) -> li
     blind = candidates.assign(predicted=0.0).drop(columns="text")
     report(0.35, "fitting priors")
     priors = priors_by_cycle(candidates)
-    # The plain rule is the textbook posterior: counts only, and one spread for all briefs.
-    plain = {cycle: replace(prior, uneven=0.0, tau_doubt=0.0) for cycle, prior in priors_by_cycle(blind).items()}
+    plain = {cycle: replace(prior, **PLAIN) for cycle, prior in priors_by_cycle(blind).items()}
     choices = candidates[(candidates["size"] > 1) & candidates["cycle"].isin(priors.keys())]
     rows: list[dict[str, Any]] = []
     for i, k in enumerate(SAMPLE_SIZES):
         report(0.5 + i / 6, f"promoting on {k} exposures")
         enough = choices.groupby("brief_id")["exposure"].transform("min") >= 1.5 * k
+        if not enough.any():
+            continue
         draws = [_draw(choices[enough], k, priors, plain, np.random.default_rng([seed, k])) for seed in range(seeds)]
         rows += summarise(pd.concat(draws), k, seeds)
     rows += [row for confidence in CONFIDENCES for row in false_promotions(twins, priors, confidence)]
@@ -170,7 +175,9 @@ def _draw(
             posterior = priors[_day(cycle)].posterior(rows)
             share = 1 / rows["size"].to_numpy(float)
             again = posterior.measured_again(rows["rest"].to_numpy(float))
-            columns = {name: posterior.above_mean(share)[0], f"{name}_predictive": again.above_mean(share)[0]}
+            temper = priors[_day(cycle)].temper
+            latent, fresh = (expit(temper * logit(each.above_mean(share)[0])) for each in (posterior, again))
+            columns = {name: latent, f"{name}_predictive": fresh}
             parts.append(pd.DataFrame(columns, index=rows.index))
         frame = frame.join(pd.concat(parts))
     return frame
@@ -241,7 +248,7 @@ def requirements(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         row = {"what": "requirement", "name": name, "found": found, "se": error, "needed": needed}
         verdicts.append(row | {"met": found is not None and met})
 
-    for k in SAMPLE_SIZES:
+    for k in sorted({k for k, _, _ in at}):
         content, plain = at[k, "content", 0.9], at[k, "plain", 0.9]
         right, error = content["right"], content["right_se"]
         judge(f"k={k}: right at 0.9", right, error, f">= {LEAST_RIGHT:.0%}", (right or 0) >= LEAST_RIGHT)
@@ -268,7 +275,7 @@ def tables(rows: list[dict[str, Any]]) -> list[Table]:
         main.add_row(
             str(row["k"]), row["rule"], str(row["confidence"] or "-"), f"{row['promotions']:.1f}", right, *figures
         )
-    for k in SAMPLE_SIZES:
+    for k in sorted({row["k"] for row in rows if row["what"] == "promotion"}):
         chosen = {row["part"]: row for row in rows if (row.get("k"), row.get("rule")) == (k, "content")
                   and row["confidence"] == 0.9}  # fmt: skip
         cells = [(chosen[part]["right"], chosen[part]["right_se"], chosen[part]["promotions"]) for part in PARTS[1:]]

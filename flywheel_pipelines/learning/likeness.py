@@ -58,18 +58,29 @@ def arrange(frame: pd.DataFrame) -> list[Panel]:
     return panels
 
 
+def evenly(briefs: int, limit: int) -> np.ndarray:
+    """Codes of at most `limit` of the briefs, evenly over all of them, shape (at most limit,)."""
+    return np.unique(np.linspace(0, briefs - 1, min(briefs, limit)).astype(int))
+
+
 def _similarities(texts: list, rows: np.ndarray) -> np.ndarray:
     similar = np.tile(np.eye(rows.shape[1]), (len(rows), 1, 1))
     for matrix, row in zip(similar, rows, strict=True):
-        sets = [_text_shingles(texts[position]) for position in row]
-        for i, first in enumerate(sets):
-            for j in range(i):
-                if first and sets[j]:
-                    matrix[i, j] = matrix[j, i] = _cosine(first, sets[j])
+        for i, first in enumerate(row):
+            for j, second in enumerate(row[:i]):
+                matrix[i, j] = matrix[j, i] = _similarity(texts[first], texts[second])
     return similar
 
 
+# A close asks for the same pairs several times, and the next close again.
+@lru_cache(maxsize=131_072)
+def _similarity(first: object, second: object) -> float:
+    """`corpus.text_similarity`, from parts that are kept; a missing text is like no other."""
+    if not isinstance(first, str) or not isinstance(second, str):
+        return 0.0
+    return _cosine(_text_shingles(first), _text_shingles(second))
+
+
 @lru_cache(maxsize=65_536)
-def _text_shingles(text: object) -> frozenset[str]:
-    """Shingles of a text; none for a missing one, which is like no other."""
-    return _shingles(text) if isinstance(text, str) else frozenset()
+def _text_shingles(text: str) -> frozenset[str]:
+    return _shingles(text)

@@ -14,13 +14,14 @@ x_i is the prediction recorded before publishing, relative to the brief. e is wh
 over-dispersion of real traffic. It is shared between outputs to the degree that their texts are alike, for what makes
 one do well is mostly in its words. On the logit scale outputs differ by the same *factor* in briefs with low and with
 high rates. tau_b is log-normal: briefs are uneven, and tau itself is an estimate. So is the coefficient, whose standard
-error widens what is expected of an output the more unusual its prediction is.
+error widens what is expected of an output the more unusual its prediction is. Last, the fitted prior is put to the test
+on the past itself (`calibration`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -28,9 +29,10 @@ import pandas as pd
 from numpy.polynomial.hermite_e import hermegauss
 from scipy.special import expit, logit, logsumexp, ndtri
 
+from flywheel_pipelines.learning.calibration import fit_temper
 from flywheel_pipelines.learning.components import Components, fit_components
 from flywheel_pipelines.learning.joint import Block, BriefPosterior, laplace, rate_moments
-from flywheel_pipelines.learning.likeness import Panel, arrange
+from flywheel_pipelines.learning.likeness import Panel, arrange, evenly
 
 UNEVEN = (0.0, 0.2, 0.4, 0.6)
 """Candidate values for how unevenly briefs spread (sd of ln tau between briefs); the evidence of the past picks one."""
@@ -45,6 +47,11 @@ class Prior(Protocol):
 
     def posterior(self, outputs: pd.DataFrame) -> BriefPosterior:
         """Joint posterior of `outputs`: columns brief_id, segment, numerator, exposure, predicted."""
+        ...
+
+    @property
+    def temper(self) -> float:
+        """Factor for the logit of the probability to beat a brief's mean, as measured on the past; 1 believes it."""
         ...
 
     def level(self, quantile: float | None = None, *, control: bool = False) -> tuple[float, float]:
@@ -80,6 +87,7 @@ class RatePrior:
     control_centre: float = float("nan")
     centre_se: float = float("nan")
     segments: Mapping[str, float] = field(default_factory=dict)
+    temper: float = 1.0
 
     def posterior(self, outputs: pd.DataFrame) -> BriefPosterior:
         """See `Prior.posterior`. Linear in the number of briefs, cubic in the number of outputs of one."""
@@ -132,7 +140,7 @@ class RateFamily:
         x = np.where(np.bincount(brief)[brief] > 1, x, 0.0)
         panels = arrange(history)
         found = fit_components(k, n, x, panels, tau=DEFAULT_TAU, between=DEFAULT_BETWEEN, worth=DEFAULT_WORTH)
-        return RatePrior(
+        prior = RatePrior(
             centre=found.centre,
             tau=found.tau,
             tau_doubt=found.tau_doubt,
@@ -147,6 +155,7 @@ class RateFamily:
             centre_se=found.centre_se,
             segments=_segment_centres(history, brief, found),
         )
+        return replace(prior, temper=fit_temper(prior, history))
 
 
 FAMILIES: dict[str, Family] = {"rate": RateFamily()}
@@ -221,10 +230,10 @@ def _block(
 
 def _unevenness(k: np.ndarray, n: np.ndarray, x: np.ndarray, panels: list[Panel], found: Components) -> float:
     """The candidate that makes the outcomes of the past most likely."""
-    stride = -(-len(found.level) // UNEVEN_BRIEFS)
+    asked = evenly(len(found.level), UNEVEN_BRIEFS)
     total = np.zeros(len(UNEVEN))
     for panel in panels:
-        kept = panel.brief % stride == 0
+        kept = np.isin(panel.brief, asked)
         if panel.rows.shape[1] == 1 or not kept.any():
             continue
         rows, likeness = panel.rows[kept], panel.likeness[kept]

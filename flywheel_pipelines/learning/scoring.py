@@ -5,7 +5,8 @@ the posterior comes about (`posterior`), what the floor is (`floor`).
 
 `p_above` counts every uncertainty of the comparison. Against the control of the same brief it is the probability of
 p_i - sum_j w_j p_j > 0 under the *joint* posterior of the brief's outputs; against a level from past cycles it includes
-that level's standard error. No random numbers.
+that level's standard error. A comparison within a brief is tempered by how right such claims were in the past
+(`calibration`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit, logit
 
 from flywheel_pipelines.learning.floor import FloorRule
 from flywheel_pipelines.learning.joint import BriefPosterior
@@ -141,7 +143,9 @@ def _against_floor(
         # An output that is its brief's only control has nothing to be compared with but the past.
         has = (total > 0) & (weight < total)
         within, control = posterior.above_mean(np.divide(weight, total, out=np.zeros(len(frame)), where=total > 0))
-        levels, p_above = np.where(has, control, levels), np.where(has, within, p_above)
+        # What was measured on the past is this comparison, so only it is tempered.
+        tempered = expit(prior.temper * logit(within))
+        levels, p_above = np.where(has, control, levels), np.where(has, tempered, p_above)
     p_above = np.where(np.isfinite(levels), p_above, 0.5)
     return levels, 1 - p_above if floor.better == "lower" else p_above
 
