@@ -58,14 +58,7 @@ class Components:
 
 
 def fit_components(
-    k: np.ndarray,
-    n: np.ndarray,
-    x: np.ndarray,
-    panels: list[Panel],
-    *,
-    tau: float,
-    between: float,
-    worth: float,
+    k: np.ndarray, n: np.ndarray, x: np.ndarray, panels: list[Panel], *, tau: float, between: float, worth: float
 ) -> Components:
     """Estimate by Fisher scoring.
 
