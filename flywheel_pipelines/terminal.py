@@ -45,7 +45,7 @@ def momentum_table(summary: Summary, title: str) -> Table:
     table.add_section()
     half = (percent(summary.last_half_lift), interval(summary.last_half_interval))
     table.add_row("last half", str(sum(part.briefs for part in summary.quarters[2:])), *half, "", "")
-    whole = (percent(summary.lift), interval(summary.bootstrap_interval or summary.interval))
+    whole = (percent(summary.lift), interval(summary.interval))
     rates = (percent(summary.hit_rate, signed=False), percent(summary.chance, signed=False))
     table.add_row("all", f"{summary.briefs:,}", *whole, *rates, style="bold")
     return table

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from flywheel_pipelines_tests.small_world import SmallWorld
+
+# A shared machine is slow at times; how long an example may take is the business of pytest's timeout.
+settings.register_profile("flywheel", deadline=None)
+settings.load_profile("flywheel")
 
 
 @pytest.fixture(scope="session")
 def replayed(tmp_path_factory: pytest.TempPathFactory) -> SmallWorld:
-    """Eight synthetic weeks, opened, measured, closed and published. Read it; to change something, copy it."""
-    world = SmallWorld.make(tmp_path_factory.mktemp("replayed"))
-    world.replay(publish=True, keep_runs=True)
-    return world
+    """Eight synthetic weeks, opened, measured, closed and published. Read it; to change something, copy it.
+
+    Made once, by the first worker that asks, and shared: it takes as long as fifty other tests.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    root, finished = folder / "replayed", folder / "replayed.finished"
+    with (folder / "replayed.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not finished.exists():
+            SmallWorld.make(root).replay(publish=True, keep_runs=True)
+            finished.touch()
+    return SmallWorld(root)
 
 
 @pytest.fixture

@@ -99,6 +99,7 @@ def _variances(y: np.ndarray, variance: np.ndarray, brief: np.ndarray) -> tuple[
 
 
 def design(docs: list[Doc]) -> Design:
+    """Vocabularies and style of the distinct documents, with columns scaled to their prior variances."""
     kinds = ["words", "chars"] + (["segment_words"] if len({segment for segment, _ in docs}) > 1 else [])
     blocks = tuple(TermBlock.fit(kind, docs, min_docs=3 if kind == "chars" else 2, max_terms=40_000) for kind in kinds)
     raw = style_matrix([text for _, text in docs])
@@ -111,6 +112,7 @@ def design(docs: list[Doc]) -> Design:
 
 
 def standardised(texts: Sequence[str], centre: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """Style features in standard deviations, at most 4 either way, shape (n texts, n features); 0 where none vary."""
     spread = spread.astype(np.float64)
     usable = spread > 1e-9
     standard = (style_matrix(texts) - centre.astype(np.float64)) / np.where(usable, spread, 1.0)
@@ -155,7 +157,7 @@ def _solve(data: Window, design: Design, rows: np.ndarray) -> np.ndarray:
         conditioned = precondition(residual)
         size, last = (residual * conditioned).sum(), size
         step = conditioned + (size / last) * step
-    return text * (transposed @ np.bincount(document, solution, minlength=n_docs))
+    return np.asarray(text * (transposed @ np.bincount(document, solution, minlength=n_docs)))
 
 
 def unscaled(design: Design, weights: np.ndarray) -> dict[str, Any]:

@@ -1,66 +1,45 @@
 """Empirical Bayes: what is known about the true value of each output, given its outcome and everything before it.
 
-Here: the prior fitted on past cycles and the joint posterior of the outputs of each brief, for metrics of kind rate.
-Not here: floors and decisions (`scoring`), predictions from text (`text_model`); both only meet here in the column
-`predicted`. A new kind of metric is one more `Family` in `FAMILIES`; everything downstream reads only `BriefPosterior`.
+Here: the prior that past cycles teach, for metrics of kind rate. Not here: the algebra of the joint posterior (`joint`)
+and of the fit (`components`), which texts are alike (`likeness`), predictions (`text_model`), floors and decisions
+(`scoring`). A new kind of metric is one more `Family` in `FAMILIES`; everything downstream reads only `BriefPosterior`.
 
-Rates. Output i of brief b, n exposures, k successes:
+Rates. Outputs i of brief b with texts t_i, n_i exposures, k_i successes:
 
-    k_i ~ Binomial(n_i, p_i),   p_i ~ Beta with mean m_i and variance (m_i (1 - m_i) tau)^2      (over-dispersion)
-    logit m_i = level_b + coefficient * x_i,   level_b ~ Normal(centre of its segment, between^2)
+    k_i ~ Binomial(n_i, p_i)
+    logit p_i = level_b + coefficient * x_i + e_i
+    level_b ~ Normal(centre of its segment, between^2),   e ~ Normal(0, tau_b^2 * likeness(t_i, t_j))
 
-x_i is the prediction recorded before publishing, relative to the brief. Constant tau on the logit scale means that
-outputs differ by the same *factor* in briefs with low and with high rates. `tau`, `between` and the coefficient are
-fitted on past outcomes by iterated weighted least squares with moment estimates of the variances (Williams 1982,
-"Extra-binomial variation in logistic linear models"; Paule and Mandel 1982 for the moment equation).
+x_i is the prediction recorded before publishing, relative to the brief. e is what the prediction missed: the
+over-dispersion of real traffic. It is shared between outputs to the degree that their texts are alike, for what makes
+one do well is mostly in its words. On the logit scale outputs differ by the same *factor* in briefs with low and with
+high rates. tau_b is log-normal: briefs are uneven, and tau itself is an estimate. So is the coefficient, whose standard
+error widens what is expected of an output the more unusual its prediction is. Last, the fitted prior is put to the test
+on the past itself (`calibration`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.polynomial.hermite_e import hermegauss
-from scipy.special import betaln, expit, logit, logsumexp, ndtri
+from scipy.special import expit, logit, logsumexp, ndtri
 
-NODES = 9
-"""Quadrature nodes over the level of a brief."""
-UNEVEN = (0.0, 0.3, 0.6, 0.9)
+from flywheel_pipelines.learning.calibration import fit_temper
+from flywheel_pipelines.learning.components import Components, fit_components
+from flywheel_pipelines.learning.joint import Block, BriefPosterior, laplace, rate_moments
+from flywheel_pipelines.learning.likeness import Panel, arrange, evenly
+
+UNEVEN = (0.0, 0.2, 0.4, 0.6)
 """Candidate values for how unevenly briefs spread (sd of ln tau between briefs); the evidence of the past picks one."""
+UNEVEN_BRIEFS = 1000
+"""Briefs whose evidence is asked for that, evenly over the past: more would cost more and say the same."""
 DEFAULT_TAU, DEFAULT_BETWEEN, DEFAULT_WORTH = 0.3, 0.5, 10
 """With no past at all outputs are taken to differ by 30% within and 50% between briefs; worth 10 degrees of freedom."""
-
-
-@dataclass(frozen=True, eq=False)
-class BriefPosterior:
-    """Joint posterior of outputs: independent within a brief *given* a node, i.e. a possible level of that brief.
-
-    Attributes:
-        brief: integer code of each output's brief, shape (n,).
-        weight: posterior probability of each node, by brief, shape (briefs, nodes).
-        mean: posterior mean of each output at each node, shape (n, nodes).
-        variance: posterior variance, same shape.
-        third: third central moment, same shape.
-        prior_mean: what was expected before the outcome but after the siblings', shape (n,).
-        prior_strength: what the prior is worth, in exposures, shape (n,).
-    """
-
-    brief: np.ndarray
-    weight: np.ndarray
-    mean: np.ndarray
-    variance: np.ndarray
-    third: np.ndarray
-    prior_mean: np.ndarray
-    prior_strength: np.ndarray
-
-    def moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance of each output with the level of its brief integrated out, shapes (n,)."""
-        weight = self.weight[self.brief]
-        mean = (weight * self.mean).sum(axis=1)
-        return mean, (weight * (self.variance + (self.mean - mean[:, None]) ** 2)).sum(axis=1)
 
 
 class Prior(Protocol):
@@ -68,6 +47,11 @@ class Prior(Protocol):
 
     def posterior(self, outputs: pd.DataFrame) -> BriefPosterior:
         """Joint posterior of `outputs`: columns brief_id, segment, numerator, exposure, predicted."""
+        ...
+
+    @property
+    def temper(self) -> float:
+        """Factor for the logit of the probability to beat a brief's mean, as measured on the past; 1 believes it."""
         ...
 
     def level(self, quantile: float | None = None, *, control: bool = False) -> tuple[float, float]:
@@ -92,6 +76,7 @@ class RatePrior:
 
     centre: float = -3.0
     tau: float = DEFAULT_TAU
+    tau_doubt: float = 0.0
     uneven: float = 0.0
     between: float = DEFAULT_BETWEEN
     coefficient: float = 0.0
@@ -102,29 +87,25 @@ class RatePrior:
     control_centre: float = float("nan")
     centre_se: float = float("nan")
     segments: Mapping[str, float] = field(default_factory=dict)
+    temper: float = 1.0
 
     def posterior(self, outputs: pd.DataFrame) -> BriefPosterior:
-        """See `Prior.posterior`. Cost is linear in the number of outputs."""
-        brief, x = _relative_prediction(outputs, self.usual_prediction)
+        """See `Prior.posterior`. Linear in the number of briefs, cubic in the number of outputs of one."""
+        x = _relative_prediction(outputs, self.usual_prediction)[1]
         k, n = _counts(outputs)
-        centre = outputs["segment"].astype(str).map(self.segments).fillna(self.centre).to_numpy(float)
-        start = np.zeros(brief.max() + 1 if len(brief) else 0)
-        start[brief] = centre
+        level = outputs["segment"].astype(str).map(self.segments).fillna(self.centre).to_numpy(float)
         between = self.between
         if self.n_briefs == 0 and n.sum() > 0:
             # Without a past there is no level to start from: let the outcomes themselves say it.
-            start[:], between = logit((k.sum() + 0.5) / (n.sum() + 1)), 1.0
-        offset = self.coefficient * x
-        mean, strength, joint = _nodes(k, n, offset, brief, start, between, _taus(self.tau, self.uneven))
-        weight = np.exp(joint - joint.max(axis=1, keepdims=True, initial=-np.inf))
-        weight /= weight.sum(axis=1, keepdims=True)
-        prior_mean = (weight[brief] * mean).sum(axis=1)
-        prior_strength = (weight[brief] * strength).sum(axis=1)
-        a, b = mean * strength + k[:, None], (1 - mean) * strength + (n - k)[:, None]
-        total = a + b
-        variance = a * b / (total**2 * (total + 1))
-        third = 2 * variance * (b - a) / (total * (total + 2))
-        return BriefPosterior(brief, weight, a / total, variance, third, prior_mean, prior_strength)
+            level, between = np.full(len(k), logit((k.sum() + 0.5) / (n.sum() + 1))), 1.0
+        expected = level + self.coefficient * x
+        shared = np.stack([np.full(len(k), between), self.coefficient_se * x], axis=1)
+        taus = _taus(self.tau, float(np.hypot(self.uneven, self.tau_doubt)))
+        blocks, mean, strength = [], np.empty(len(k)), np.empty(len(k))
+        for panel in arrange(outputs):
+            block, mean[panel.rows], strength[panel.rows] = _block(panel, k, n, expected, shared, taus)
+            blocks.append(block)
+        return BriefPosterior(tuple(blocks), mean, strength)
 
     def level(self, quantile: float | None = None, *, control: bool = False) -> tuple[float, float]:
         """See `Prior.level`. A quantile is one of true values: observed rates spread wider than they do."""
@@ -156,45 +137,25 @@ class RateFamily:
         k, n = _counts(history)
         usual = float(np.average(history["predicted"].fillna(0.0), weights=np.minimum(n, np.median(n))))
         brief, x = _relative_prediction(history, usual)
-        size = np.bincount(brief)
-        x = np.where(size[brief] > 1, x, 0.0)
-        centre = float(logit((k.sum() + 0.5) / (n.sum() + 1)))
-        tau2, between2, slope, error = DEFAULT_TAU**2, DEFAULT_BETWEEN**2, 0.0, float("inf")
-        for _ in range(25):
-            level, spread = _mode(k, n, slope * x, brief, np.full(len(size), centre), tau2**0.5, between2**0.5)
-            fit = expit(level[brief] + slope * x)
-            bernoulli = fit * (1 - fit)
-            information = 1 / (1 / (n * bernoulli) + tau2)
-            working = (k / n - fit) / bernoulli
-            slope, error = _slope(slope, working, x, information, brief)
-            own = spread**-2 - 1 / between2
-            used = float((own * spread**2).sum())
-            tau2 = _spread(tau2, working, 1 / (n * bernoulli), len(k) - used, DEFAULT_TAU)
-            # The level that each brief's own outcomes speak for, undone from its shrinkage.
-            alone = (level / spread**2 - centre / between2) / own
-            centre = float(np.average(alone, weights=1 / (1 / own + between2)))
-            between2 = _spread(between2, alone - centre, 1 / own, len(size) - 1, DEFAULT_BETWEEN)
-        weight = 1 / (1 / own + between2)
-        evidence = [
-            float(logsumexp(_nodes(
-                k, n, slope * x, brief, np.full(len(size), centre), between2**0.5, _taus(tau2**0.5, uneven)
-            )[2], axis=1).sum())
-            for uneven in UNEVEN
-        ]  # fmt: skip
-        return RatePrior(
-            centre=centre,
-            tau=tau2**0.5,
-            uneven=UNEVEN[int(np.argmax(evidence))],
-            between=between2**0.5,
-            coefficient=slope,
-            coefficient_se=error if np.isfinite(error) else 0.0,
+        x = np.where(np.bincount(brief)[brief] > 1, x, 0.0)
+        panels = arrange(history)
+        found = fit_components(k, n, x, panels, tau=DEFAULT_TAU, between=DEFAULT_BETWEEN, worth=DEFAULT_WORTH)
+        prior = RatePrior(
+            centre=found.centre,
+            tau=found.tau,
+            tau_doubt=found.tau_doubt,
+            uneven=_unevenness(k, n, x, panels, found),
+            between=found.between,
+            coefficient=found.slope,
+            coefficient_se=found.slope_se if np.isfinite(found.slope_se) else 0.0,
             usual_prediction=usual,
             n_outputs=len(k),
-            n_briefs=len(size),
-            control_centre=_control_centre(history, working, information, level, centre, brief),
-            centre_se=float(weight.sum() ** -0.5),
-            segments=_segment_centres(history, brief, alone, weight, centre),
+            n_briefs=len(found.level),
+            control_centre=_control_centre(history, brief, found),
+            centre_se=found.centre_se,
+            segments=_segment_centres(history, brief, found),
         )
+        return replace(prior, temper=fit_temper(prior, history))
 
 
 FAMILIES: dict[str, Family] = {"rate": RateFamily()}
@@ -232,106 +193,77 @@ def _taus(tau: float, uneven: float) -> list[tuple[float, float]]:
     return [(float(each), float(np.log(w))) for each, w in zip(spreads, weight / weight.sum(), strict=True)]
 
 
-def _nodes(
+def _block(
+    panel: Panel,
     k: np.ndarray,
     n: np.ndarray,
-    offset: np.ndarray,
-    brief: np.ndarray,
-    start: np.ndarray,
-    between: float,
+    expected: np.ndarray,
+    shared: np.ndarray,
     taus: list[tuple[float, float]],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Prior mean and strength of each output at each node, and the log joint probability of node and outcomes by brief.
+) -> tuple[Block, np.ndarray, np.ndarray]:
+    """Posterior of the briefs of one panel, and what was expected of each output without its own outcome.
 
-    Nodes are pairs of a spread and a level. For each spread the levels are those of adaptive Gauss-Hermite quadrature
-    (Pinheiro and Bates 1995): they sit where the posterior of the level is.
+    `shared` holds the effects that outputs of a brief have in common, scaled to unit variance, shape (n, effects).
+    The expectation is the cavity distribution of Rasmussen and Williams 2006, section 5.4.2: the posterior, less what
+    the output's own outcome contributed.
     """
-    means, strengths, joints = [], [], []
-    node, weight = hermegauss(NODES)
-    for tau, log_probability in taus:
-        level, spread = _mode(k, n, offset, brief, start, tau, between)
-        levels = level[:, None] + spread[:, None] * node
-        mean = expit(levels[brief] + offset[:, None])
-        # The Beta with this mean and standard deviation tau * mean * (1 - mean).
-        strength = np.maximum(1 / (mean * (1 - mean) * tau**2) - 1, 0.5)
-        a, b = mean * strength, (1 - mean) * strength
-        likelihood = betaln(a + k[:, None], b + (n - k)[:, None]) - betaln(a, b)
-        joint = np.stack([np.bincount(brief, column, minlength=len(start)) for column in likelihood.T], axis=1)
-        joint += np.log(weight / weight.sum()) + node**2 / 2 + np.log(spread / between)[:, None] + log_probability
-        joints.append(joint - ((levels - start[:, None]) / between) ** 2 / 2)
-        means.append(mean)
-        strengths.append(strength)
-    return np.hstack(means), np.hstack(strengths), np.hstack(joints)
+    rows = panel.rows
+    common = shared[rows] @ shared[rows].transpose(0, 2, 1)
+    parts = [laplace(k[rows], n[rows], expected[rows], common + tau**2 * panel.likeness) for tau, _ in taus]
+    evidence = np.stack([part.evidence + log_w for part, (_, log_w) in zip(parts, taus, strict=True)], axis=1)
+    weight = np.exp(evidence - logsumexp(evidence, axis=1, keepdims=True))
+    block = Block(
+        rows,
+        weight,
+        np.stack([part.mean for part in parts], axis=1),
+        np.stack([part.covariance for part in parts], axis=1),
+    )
+    mode = np.stack([part.mode for part in parts], axis=1)
+    rate = expit(mode)
+    own = n[rows][:, None] * rate * (1 - rate)
+    without = block.variance / np.maximum(1 - block.variance * own, 1e-9)
+    pulled = mode - without * (k[rows][:, None] - n[rows][:, None] * rate)
+    first, second = rate_moments(pulled, without)
+    mean = block.mix(first)
+    return block, mean, mean * (1 - mean) / block.mix(second + (first - mean[:, None]) ** 2) - 1
 
 
-def _mode(
-    k: np.ndarray, n: np.ndarray, offset: np.ndarray, brief: np.ndarray, centre: np.ndarray, tau: float, between: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Level of each brief and its standard error (logit scale), by weighted least squares on the working response."""
-    level = centre.copy()
-    precision = np.full(len(centre), between**-2)
-    for _ in range(12):
-        fit = expit(level[brief] + offset)
-        bernoulli = fit * (1 - fit)
-        information = n * bernoulli / (1 + n * bernoulli * tau**2)
-        precision = np.bincount(brief, information, minlength=len(centre)) + between**-2
-        score = np.zeros(len(fit))
-        np.divide(information * (k - n * fit), n * bernoulli, out=score, where=n > 0)
-        step = np.bincount(brief, score, minlength=len(centre)) + (centre - level) / between**2
-        level = level + np.clip(step / precision, -1.5, 1.5)
-    return level, precision**-0.5
+def _unevenness(k: np.ndarray, n: np.ndarray, x: np.ndarray, panels: list[Panel], found: Components) -> float:
+    """The candidate that makes the outcomes of the past most likely."""
+    asked = evenly(len(found.level), UNEVEN_BRIEFS)
+    total = np.zeros(len(UNEVEN))
+    for panel in panels:
+        kept = np.isin(panel.brief, asked)
+        if panel.rows.shape[1] == 1 or not kept.any():
+            continue
+        rows, likeness = panel.rows[kept], panel.likeness[kept]
+        expected = found.centre + found.slope * x[rows]
+
+        def evidence(tau: float, rows=rows, likeness=likeness, expected=expected) -> np.ndarray:
+            return laplace(k[rows], n[rows], expected, found.between**2 + tau**2 * likeness).evidence
+
+        for i, uneven in enumerate(UNEVEN):
+            nodes = [evidence(tau) + log_probability for tau, log_probability in _taus(found.tau, uneven)]
+            total[i] += np.logaddexp.reduce(nodes, axis=0).sum()
+    return UNEVEN[int(np.argmax(total))]
 
 
-def _slope(
-    slope: float, working: np.ndarray, x: np.ndarray, information: np.ndarray, brief: np.ndarray
-) -> tuple[float, float]:
-    """Coefficient of the predictions within briefs and its standard error; shrunk by its noise, never negative.
-
-    The shrinkage 1 - se^2/b^2 (positive part, James and Stein 1961) makes the expected cost of a useless model nil.
-    """
-    total = np.bincount(brief, information)
-    centred = x - (np.bincount(brief, information * x) / total)[brief]
-    curvature = float((information * centred**2).sum())
-    if curvature <= 1e-12:
-        return 0.0, float("inf")
-    raw = float((information * centred * (working + slope * x)).sum()) / curvature
-    shrunk = max(0.0, 1 - 1 / (curvature * raw**2)) * raw if raw > 0 else 0.0
-    return shrunk, curvature**-0.5
-
-
-def _spread(now: float, residual: np.ndarray, noise: np.ndarray, freedom: float, default: float) -> float:
-    """One step of the moment equation sum residual^2 / (noise + v) = freedom, pooled with the default."""
-    weight = (1 / (noise + now)) ** 2
-    share = freedom / len(residual)
-    moment = float((weight * (residual**2 / max(share, 1e-9) - noise)).sum() / weight.sum())
-    worth = float((weight * now**2).sum() * max(share, 0.0))
-    return (max(moment, 0.0) * worth + DEFAULT_WORTH * default**2) / (worth + DEFAULT_WORTH)
-
-
-def _control_centre(
-    history: pd.DataFrame,
-    working: np.ndarray,
-    information: np.ndarray,
-    level: np.ndarray,
-    centre: float,
-    brief: np.ndarray,
-) -> float:
+def _control_centre(history: pd.DataFrame, brief: np.ndarray, found: Components) -> float:
     """Level of past control outputs: each one's own estimate, averaged; nan where the past has no control."""
-    control = history["control_weight"].to_numpy(float) * information
+    control = history["control_weight"].to_numpy(float) * found.information
     if control.sum() <= 0:
         return float("nan")
-    return centre + float(np.average(level[brief] + working - centre, weights=control))
+    return found.centre + float(np.average(found.level[brief] + found.working - found.centre, weights=control))
 
 
-def _segment_centres(
-    history: pd.DataFrame, brief: np.ndarray, alone: np.ndarray, weight: np.ndarray, centre: float
-) -> dict[str, float]:
+def _segment_centres(history: pd.DataFrame, brief: np.ndarray, found: Components) -> dict[str, float]:
     """Segment levels shrunk to the flywheel's: moment estimate of the spread between segments, then its BLUP."""
     segment = pd.Series(history["segment"].astype(str).to_numpy()).groupby(brief).first()
-    frame = pd.DataFrame({"segment": segment.to_numpy(), "w": weight, "d": weight * (alone - centre)})
+    weight = 1 / (found.alone_variance + found.between**2)
+    frame = pd.DataFrame({"segment": segment.to_numpy(), "w": weight, "d": weight * (found.alone - found.centre)})
     sums = frame.groupby("segment")[["w", "d"]].sum()
     if len(sums) < 2:
         return {}
     deviation, noise = sums["d"] / sums["w"], 1 / sums["w"]
     spread = max(float(((deviation**2 - noise) / noise**2).sum() / (1 / noise**2).sum()), 0.0)
-    return {str(name): float(value) for name, value in (centre + deviation * spread / (spread + noise)).items()}
+    return {str(name): float(value) for name, value in (found.centre + deviation * spread / (spread + noise)).items()}

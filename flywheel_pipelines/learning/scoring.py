@@ -5,9 +5,8 @@ the posterior comes about (`posterior`), what the floor is (`floor`).
 
 `p_above` counts every uncertainty of the comparison. Against the control of the same brief it is the probability of
 p_i - sum_j w_j p_j > 0 under the *joint* posterior of the brief's outputs; against a level from past cycles it includes
-that level's standard error. Given the level of a brief the outputs are independent, so the difference has known first
-three moments; its distribution is taken as Pearson type III with these (exact skewness matters: with few successes a
-normal approximation is too sure of promotions), and the level is integrated out by quadrature. No random numbers.
+that level's standard error. A comparison within a brief is tempered by how right such claims were in the past
+(`calibration`).
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy.special import gammaincc, ndtr
-from scipy.stats import beta
+from scipy.special import expit, logit
 
 from flywheel_pipelines.learning.floor import FloorRule
-from flywheel_pipelines.learning.posterior import FAMILIES, BriefPosterior, Prior
+from flywheel_pipelines.learning.joint import BriefPosterior
+from flywheel_pipelines.learning.posterior import FAMILIES, Prior
 
 INTERVAL = 0.9
 """Probability content of [lower, upper]."""
@@ -44,8 +43,9 @@ def score_outputs(
 
     Args:
         outputs: output_id, brief_id, segment, predicted (recorded before publishing, relative log score; NaN if
-            there was none). What counts as control: column `control_weight` where there is one (in an archive of A/B
-            tests every candidate has weight 1: control is a uniformly random choice), else arm == "control".
+            there was none). With a column `text`, outputs that read alike are expected to do alike. What counts as
+            control: column `control_weight` where there is one (in an archive of A/B tests every candidate has
+            weight 1: control is a uniformly random choice), else arm == "control".
         metrics: output_id, metric, numerator, exposure; one row per output for `floor.metric`. Outputs without a row
             count as not exposed.
         history: the same columns joined, of *earlier* cycles; or a prior that was already fitted on it.
@@ -54,7 +54,7 @@ def score_outputs(
 
     Returns:
         One row per output, in the order given, with SCORE_COLUMNS. `prior_mean` is what was expected of the output
-        given everything but the posterior update on its own brief's level; `prior_strength` is in exposures.
+        given everything but its own outcome; `prior_strength` is in exposures.
         `lower` and `upper` hold 90%.
 
     Raises:
@@ -66,9 +66,7 @@ def score_outputs(
         return frame.reindex(columns=list(SCORE_COLUMNS))
     posterior = prior.posterior(frame)
     level, p_above = _against_floor(frame, posterior, prior, floor)
-    mean, variance = posterior.moments()
-    strength = mean * (1 - mean) / variance - 1
-    tail = (1 - INTERVAL) / 2
+    lower, upper = posterior.interval(INTERVAL)
     exposure = frame["exposure"].to_numpy(float)
     observed = np.divide(frame["numerator"], exposure, out=np.full(len(frame), np.nan), where=exposure > 0)
     decision = decide(p_above, exposure, floor)
@@ -78,9 +76,9 @@ def score_outputs(
         observed=observed,
         prior_mean=posterior.prior_mean,
         prior_strength=posterior.prior_strength,
-        posterior_mean=mean,
-        lower=beta.ppf(tail, mean * strength, (1 - mean) * strength),
-        upper=beta.ppf(1 - tail, mean * strength, (1 - mean) * strength),
+        posterior_mean=posterior.moments()[0],
+        lower=lower,
+        upper=upper,
         floor_level=level,
         p_above=p_above,
         decision=decision,
@@ -137,52 +135,19 @@ def _against_floor(
     else:
         level, error = prior.level(control=floor.above == "control")
     levels = np.full(len(frame), level)
-    p_above = _exceeds(posterior.mean - level, posterior.variance + error**2, posterior.third, posterior)
+    p_above = posterior.above_level(level, error)
     if floor.above == "control":
+        brief = pd.factorize(frame["brief_id"])[0]
         weight = frame["control_weight"].to_numpy(float) * (frame["exposure"].to_numpy(float) > 0)
-        total = np.bincount(posterior.brief, weight)[posterior.brief]
-        share = np.divide(weight, total, out=np.zeros(len(frame)), where=total > 0)[:, None]
+        total = np.bincount(brief, weight)[brief]
         # An output that is its brief's only control has nothing to be compared with but the past.
         has = (total > 0) & (weight < total)
-        mean, variance, third, control = _difference(posterior, share)
-        within = _exceeds(mean, variance, third, posterior)
-        levels = np.where(has, (posterior.weight[posterior.brief] * control).sum(axis=1), levels)
-        p_above = np.where(has, within, p_above)
+        within, control = posterior.above_mean(np.divide(weight, total, out=np.zeros(len(frame)), where=total > 0))
+        # What was measured on the past is this comparison, so only it is tempered.
+        tempered = expit(prior.temper * logit(within))
+        levels, p_above = np.where(has, control, levels), np.where(has, tempered, p_above)
     p_above = np.where(np.isfinite(levels), p_above, 0.5)
     return levels, 1 - p_above if floor.better == "lower" else p_above
-
-
-def _difference(posterior: BriefPosterior, share: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Moments of p_i - sum_j share_j p_j over the brief of i at each node, and the mean of the sum."""
-
-    def over_brief(values: np.ndarray) -> np.ndarray:
-        sums = [np.bincount(posterior.brief, column, minlength=len(posterior.weight)) for column in values.T]
-        return np.stack(sums, axis=1)[posterior.brief]
-
-    control = over_brief(share * posterior.mean)
-    variance = (1 - 2 * share) * posterior.variance + over_brief(share**2 * posterior.variance)
-    third = ((1 - share) ** 3 + share**3) * posterior.third - over_brief(share**3 * posterior.third)
-    return posterior.mean - control, variance, third, control
-
-
-def _exceeds(mean: np.ndarray, variance: np.ndarray, third: np.ndarray, posterior: BriefPosterior) -> np.ndarray:
-    """P(difference > 0) with the level of the brief integrated out, shape (n,)."""
-    p_above = (posterior.weight[posterior.brief] * pearson3_above_zero(mean, variance, third)).sum(axis=1)
-    # The weights of the nodes sum to one but for rounding.
-    return p_above.clip(0.0, 1.0)
-
-
-def pearson3_above_zero(mean: np.ndarray, variance: np.ndarray, third: np.ndarray) -> np.ndarray:
-    """P(D > 0) for a Pearson type III (shifted gamma) variable with these central moments; normal without skewness."""
-    # A variance of zero is an output compared with itself; its probability is not used, but must not warn.
-    sd = np.sqrt(np.where(variance > 0, variance, np.inf))
-    z, skew = mean / sd, third / sd**3
-    slight = np.abs(skew) < 0.02
-    shape = 4 / np.where(slight, 1.0, skew) ** 2
-    # In units of sd: D = mean + sign(skew) (G - shape) / sqrt(shape) with G ~ Gamma(shape).
-    turned = np.sign(skew) * z
-    tail = gammaincc(shape, np.maximum(shape - np.sqrt(shape) * turned, 0.0))
-    return np.where(slight, ndtr(z), np.where(skew > 0, tail, 1 - tail))
 
 
 def _reasons(

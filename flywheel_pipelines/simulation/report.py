@@ -67,7 +67,6 @@ class ReplayReport:
             "feedback": self.feedback,
             "is_synthetic": self.is_synthetic,
             **self.summary.as_dict(),
-            "interval": self.summary.bootstrap_interval or self.summary.interval,
             "cycles_run": self.n_cycles,
             "observed": self.observed.as_dict(),
             "audit": {"verdict": self.audit_verdict, "items": self.audit},

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel_pipelines.feedback.performance import performance_view
@@ -157,6 +157,7 @@ facts = st.builds(
 )
 
 
+@settings(max_examples=40)
 @given(st.lists(facts, max_size=30), st.randoms(), st.integers(0, 3))
 def test_neither_row_order_nor_later_facts_change_what_was_known(rows: list[dict], shuffler, hour: int) -> None:
     # The ledger's key is unique, so a row is not drawn twice with two values.

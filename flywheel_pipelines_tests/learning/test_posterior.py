@@ -122,7 +122,8 @@ def test_any_counts_give_a_proper_posterior(rows: list[tuple[int, int, float]]) 
     posterior = RatePrior(n_briefs=5, coefficient=1.0, tau=0.4, uneven=0.6).posterior(frame)
     mean, variance = posterior.moments()
     assert ((mean > 0) & (mean < 1) & (variance > 0) & (variance < 0.26)).all()
-    np.testing.assert_allclose(posterior.weight.sum(axis=1), 1)
+    for block in posterior.blocks:
+        np.testing.assert_allclose(block.weight.sum(axis=1), 1)
 
 
 def test_more_evidence_moves_the_posterior_to_what_was_observed() -> None:

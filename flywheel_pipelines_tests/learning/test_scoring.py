@@ -1,15 +1,17 @@
 """Decisions: right as often as they say, on simulated outcomes whose truth is known."""
 
 import time
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from flywheel_pipelines.learning.floor import FloorRule
+from flywheel_pipelines.learning.floor import Above, FloorRule
+from flywheel_pipelines.learning.joint import pearson3_above_zero
 from flywheel_pipelines.learning.posterior import RateFamily, RatePrior
-from flywheel_pipelines.learning.scoring import SCORE_COLUMNS, pearson3_above_zero, score_outputs
+from flywheel_pipelines.learning.scoring import SCORE_COLUMNS, score_outputs
 from flywheel_pipelines_tests.learning.test_posterior import world
 
 CONTROL = FloorRule(metric="ctr", above="control", min_exposure=30)
@@ -43,7 +45,7 @@ def test_observed_above_average_is_not_calibrated() -> None:
 
 
 @pytest.mark.parametrize("above", [0.02, "mean", "quantile"])
-def test_p_above_a_level_is_calibrated(above: float | str) -> None:
+def test_p_above_a_level_is_calibrated(above: Above) -> None:
     history, fresh = world(briefs=3000), world(briefs=3000, exposure=300, seed=2)
     scored = score(fresh, FloorRule(metric="ctr", above=above), history)
     promoted = scored["p_above"] > 0.8
@@ -171,9 +173,9 @@ def test_two_rows_for_one_output_are_refused() -> None:
         ({"better": "bigger"}, "expected higher or lower"),
     ],
 )
-def test_a_floor_that_cannot_mean_anything_is_refused(change: dict, words: str) -> None:
+def test_a_floor_that_cannot_mean_anything_is_refused(change: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        FloorRule(**({"metric": "ctr"} | change))
+        FloorRule(**{"metric": "ctr", **change})
 
 
 @pytest.mark.parametrize("shape", [3.0, 30.0, 1e6])

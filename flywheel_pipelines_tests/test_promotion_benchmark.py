@@ -1,0 +1,48 @@
+"""The promotion benchmark runs on an archive and says what it found."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from benchmarks.promotion import run, tables
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small archive of tests in which outputs truly differ; the first two packages of each are the same."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for test in range(80):
+        level = np.exp(rng.normal(-4, 0.5) + rng.normal(0, 0.5, 3))
+        for package, rate in enumerate([level[0], *level]):
+            text = f"Headline number {test} in the style of {'ABC'[max(package - 1, 0)] * 9}"
+            week = f"2014{1 + test // 4:02d}"
+            rows.append([f"t{test}", week, text, "image", 900, rng.binomial(900, rate), False])
+    names = ["clickability_test_id", "test_week", "headline", "eyecatcher_id", "impressions", "clicks"]
+    path = tmp_path_factory.mktemp("archive") / "packages.csv"
+    pd.DataFrame(rows, columns=[*names, "randomization_risk_week"]).to_csv(path, index=False)
+    return path
+
+
+def test_rows_say_what_was_found_and_whether_it_is_enough(archive: Path) -> None:
+    told: list[float] = []
+    rows = run(archive, seeds=1, progress=lambda share, doing: told.append(share))
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    assert {row["what"] for row in rows} == {"promotion", "false promotion", "requirement"}
+    # 1.5 * 1000 exposures are more than any candidate has.
+    assert {row["k"] for row in rows if row["what"] == "promotion"} == {100, 300}
+    naive = next(row for row in rows if row.get("rule") == "observed" and row["k"] == 300 and row["part"] == "all")
+    assert 0.6 < naive["right"] < 0.95
+    assert all(row["pairs"] > 30 for row in rows if row["what"] == "false promotion")
+    console = Console(record=True, width=160)
+    for table in tables(rows):
+        console.print(table)
+    assert "Requirements" in console.export_text()
+
+
+def test_the_same_archive_gives_the_same_rows(archive: Path) -> None:
+    assert run(archive, seeds=1) == run(archive, seeds=1)
