@@ -151,7 +151,10 @@ def _show_replay(report: ReplayReport, paths: DataPaths) -> None:
         next_steps(
             [
                 ("make dev", "the same cycles as partitions in the Dagster UI, http://127.0.0.1:3000"),
-                ('.venv/bin/flywheel sql -c "select * from momentum"', "ask the published DuckDB file"),
+                (
+                    '.venv/bin/flywheel sql -c "select cycle, lift, cumulative_lift from momentum"',
+                    "ask the published DuckDB file",
+                ),
                 (
                     f".venv/bin/flywheel trace {report.example_output}",
                     "what produced the best reference, and what used it",

@@ -7,8 +7,7 @@ from datetime import date
 from typing import Any
 
 from rich import box
-from rich.console import Group, RenderableType
-from rich.panel import Panel
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
@@ -18,6 +17,10 @@ from flywheel_pipelines.published import Trace
 
 GOOD, BAD, QUIET = "green", "red", "dim"
 MAX_ROWS = 200
+MAX_UPRIGHT_ROWS = 20
+COLUMN_GAP = 3
+FOLDED_WIDTH = 24
+"""A text column may become this narrow before a table gives way to blocks of lines."""
 
 
 def percent(value: float | None, *, signed: bool = True) -> str:
@@ -35,8 +38,8 @@ def interval(ends: tuple[float, float] | None) -> str:
 def momentum_table(summary: Summary, title: str) -> Table:
     """Lift and hit rate over all briefs and by quarters of them."""
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
-    for name in ("briefs in cycle order", "briefs", "lift", "95% interval", "hit rate", "chance"):
-        table.add_column(name, justify="left" if name.startswith("briefs in") else "right")
+    for name in ("in cycle order", "briefs", "lift", "95% interval", "hit rate", "chance"):
+        table.add_column(name, justify="left" if name.startswith("in ") else "right")
     for number, quarter in enumerate(summary.quarters, start=1):
         table.add_row(f"quarter {number}", *_slice_cells(quarter))
     table.add_section()
@@ -70,35 +73,35 @@ def audit_table(rows: Sequence[dict[str, Any]], words: str) -> RenderableType:
     return Group(table, Text(words, style="bold"))
 
 
-def status_table(rows: Iterable[dict[str, Any]]) -> Table:
-    """One line per flywheel."""
-    table = Table(box=box.SIMPLE_HEAD)
-    for name in (
-        "flywheel",
-        "data",
-        "cycles closed",
-        "open",
-        "lift so far",
-        "95% interval",
-        "audit",
-        "quarantine",
-        "stale",
-    ):
-        table.add_column(name, justify="left" if name in {"flywheel", "data", "open"} else "right")
+def status_table(rows: Sequence[dict[str, Any]]) -> RenderableType:
+    """One line per flywheel, and below the table what needs somebody's attention; fits 80 columns."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("flywheel", overflow="fold")
+    for name in ("data", "closed", "lift", "95% interval", "audit"):
+        table.add_column(name, justify="left" if name == "data" else "right", no_wrap=True)
     for row in rows:
         ends = (row["lower"], row["upper"]) if row["lower"] is not None else None
         table.add_row(
             row["flywheel"],
             row["data"],
             f"{row['n_closed']}",
-            str(row["open_cycle"] or "–"),
             percent(row["lift"]),
             interval(ends) if row["n_closed"] else "–",
             f"{row['n_audit_passed']} of 7" if row["n_closed"] else "–",
-            f"{row['n_quarantined']:,}",
-            f"{row['n_stale']}",
         )
-    return table
+    return Group(table, *(Text(f"  {row['flywheel']}: {note}") for row in rows for note in _notes(row)))
+
+
+def _notes(row: dict[str, Any]) -> list[str]:
+    """What needs attention: a cycle that is open, rows put aside, cycles that a correction touched."""
+    notes = []
+    if row["open_cycle"]:
+        notes.append(f"cycle {row['open_cycle']} is open")
+    if row["n_quarantined"]:
+        notes.append(f"{row['n_quarantined']:,} row(s) in quarantine, see the table lake.quarantine")
+    if row["n_stale"]:
+        notes.append(f"{row['n_stale']} cycle(s) are stale: close them again")
+    return notes
 
 
 def trace_tree(found: Trace) -> Tree:
@@ -132,23 +135,58 @@ def trace_tree(found: Trace) -> Tree:
     return tree
 
 
+class RowsTable:
+    """The result of a query: a table where its columns fit side by side, else one block of lines per row."""
+
+    def __init__(self, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Column names and rows."""
+        self.names, self.rows = list(names), rows
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """What is printed, which depends on the width of the terminal."""
+        cells = [[_cell(value) for value in row] for row in self.rows[:MAX_ROWS]]
+        widths = [max([len(name), *(self._needed(row[at]) for row in cells)]) for at, name in enumerate(self.names)]
+        is_wide = sum(widths) + COLUMN_GAP * len(widths) > options.max_width
+        shown = cells[:MAX_UPRIGHT_ROWS] if is_wide else cells
+        yield self._upright(shown) if is_wide else self._table(shown, widths)
+        first = f", the first {len(shown)} shown" if len(self.rows) > len(shown) else ""
+        yield Text(f"{len(self.rows):,} row(s){first}", style=QUIET)
+
+    @staticmethod
+    def _needed(cell: Text) -> int:
+        """Texts may be folded; a number, a date or an id that breaks over lines cannot be read."""
+        length = len(cell.plain)
+        return min(length, FOLDED_WIDTH) if " " in cell.plain else length
+
+    def _table(self, cells: list[list[Text]], widths: list[int]) -> Table:
+        table = Table(box=box.SIMPLE_HEAD)
+        for name, width in zip(self.names, widths, strict=True):
+            table.add_column(Text(name), overflow="fold", min_width=width)
+        for row in cells:
+            table.add_row(*row)
+        return table
+
+    def _upright(self, cells: list[list[Text]]) -> Table:
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(overflow="fold")
+        for number, row in enumerate(cells, start=1):
+            if len(cells) > 1:
+                table.add_row(Text(f"row {number}", style=QUIET), "")
+            for name, cell in zip(self.names, row, strict=True):
+                table.add_row(Text(name), cell)
+        return table
+
+
 def rows_table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> RenderableType:
     """The result of a query."""
-    table = Table(box=box.SIMPLE_HEAD)
-    for name in names:
-        table.add_column(name, overflow="fold")
-    for row in rows[:MAX_ROWS]:
-        table.add_row(*(_cell(value) for value in row))
-    count = f"{len(rows):,} row(s)" + (f", the first {MAX_ROWS} shown" if len(rows) > MAX_ROWS else "")
-    return Group(table, Text(count, style=QUIET))
+    return RowsTable(names, rows)
 
 
-def next_steps(lines: Iterable[tuple[str, str]]) -> Panel:
-    """Commands to try next, with what they show."""
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for command, purpose in lines:
-        table.add_row(Text(command, style="bold cyan"), purpose)
-    return Panel(table, title="What next", title_align="left", box=box.ROUNDED)
+def next_steps(lines: Iterable[tuple[str, str]]) -> RenderableType:
+    """Commands to try next, each on a line of its own so that it can be copied, with what they show."""
+    steps = [Text.assemble((f"  {command}", "bold cyan"), f"\n      {purpose}") for command, purpose in lines]
+    return Group(Text("What next", style="bold"), *steps)
 
 
 def _cell(value: Any) -> Text:

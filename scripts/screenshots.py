@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ from pathlib import Path
 from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
+
+from flywheel_pipelines.lake.store import Lake
+from flywheel_pipelines.lake.tables import MOMENTUM
 
 PROJECT = Path(__file__).resolve().parent.parent
 CHROMIUM_FLAGS = (
@@ -183,3 +187,57 @@ def _wait(condition: Any, what: str, seconds: float = 60) -> None:
         if time.monotonic() > deadline:
             raise SystemExit(f"{what} did not start within {seconds:.0f} s.")
         time.sleep(0.2)
+
+
+def _latest_run(base: str, job: str) -> str:
+    query = (
+        f'{{ runsOrError(filter: {{pipelineName: "{job}"}}, limit: 1) {{ ... on Runs {{ results {{ runId }} }} }} }}'
+    )
+    request = urllib.request.Request(
+        f"{base}/graphql", json.dumps({"query": query}).encode(), {"content-type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        runs = json.load(answer)["data"]["runsOrError"]["results"]
+    if not runs:
+        raise SystemExit(f"No run of {job} in this data directory. Run `flywheel demo` on it first.")
+    return runs[0]["runId"]
+
+
+def shots(base: str, data: Path, flywheel: str) -> list[Shot]:
+    """The pictures of one flywheel; the asset is shown at the last cycle that was closed."""
+    cycles = Lake(data / "lake").cycles(MOMENTUM, flywheel)
+    if not cycles:
+        raise SystemExit(f"{flywheel} has no closed cycle in {data}. Run `flywheel demo` on it first.")
+    graph = urllib.parse.quote(f'group:"{flywheel}"')
+    momentum = f"/assets/{flywheel}/momentum?view=partitions&partition={cycles[-1]}"
+    return [
+        Shot("asset_graph", f"/asset-groups~{graph}", (2200, 800), "refreshed_prompt", clip=(545, 315, 1655, 222)),
+        Shot("momentum_asset", momentum, (1500, 1100), "lift_cumulative", clip=(240, 0, 1260, 1100)),
+        Shot("run", f"/runs/{_latest_run(base, f'{flywheel}__close')}", (1700, 800), "RUN_SUCCESS"),
+    ]
+
+
+def main() -> None:
+    """Take every picture."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="data directory on which `flywheel demo` has run")
+    parser.add_argument("--out", type=Path, default=PROJECT / "docs" / "img", help="folder for the pictures")
+    parser.add_argument("--flywheel", default="archive_headlines", help="flywheel to show")
+    parser.add_argument("--port", type=int, default=3123, help="free port for the UI")
+    parser.add_argument("--browser", default=shutil.which("chromium") or "chromium", help="Chromium or Chrome")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    data = arguments.data.resolve()
+    pictures = {"momentum": (data / "reports" / f"{arguments.flywheel}_momentum.png").read_bytes()}
+    with user_interface(data, arguments.port) as base, browser(arguments.browser) as page:
+        for shot in shots(base, data, arguments.flywheel):
+            pictures[shot.name] = take(page, base, shot)
+    for name, png in pictures.items():
+        path = arguments.out / f"{name}.png"
+        path.write_bytes(png)
+        too_large = f", more than {MAX_BYTES // 1000} kB: crop it" if len(png) > MAX_BYTES else ""
+        sys.stdout.write(f"{path} ({len(png) // 1000} kB{too_large})\n")
+
+
+if __name__ == "__main__":
+    main()

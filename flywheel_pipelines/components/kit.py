@@ -139,12 +139,12 @@ class Recorder:
         if len(own) > 1:
             metadata["cycles"] = len(own)
             metadata["rows_in_run"] = sum(written.n_rows for written in own)
+        # What the asset says about itself comes first: a preview fills the page.
+        metadata |= extra or {}
         if self._last is not None and self._last.num_rows:
             metadata["preview"] = dg.MetadataValue.md(preview(self._last))
         version = self._written[-1][1].version if self._written else None
-        return dg.MaterializeResult(
-            metadata={**metadata, **(extra or {})}, data_version=dg.DataVersion(version) if version else None
-        )
+        return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(version) if version else None)
 
 
 def column_schema(table: TableContract) -> dg.TableSchema:

@@ -60,7 +60,9 @@ def momentum_asset(kit: AssetKit) -> dg.AssetsDefinition:
                 "audit": dg.MetadataValue.md(preview(audited)),
             }
             # As numbers, so that the UI draws them over the cycles.
-            shown |= {f"lift_{row['scope']}": row["lift"] for row in rows.to_pylist() if row["lift"] is not None}
+            shown |= {
+                f"lift_{row['scope']}": round(row["lift"], 4) for row in rows.to_pylist() if row["lift"] is not None
+            }
             if config.plot:
                 shown["momentum_plot"] = _plot(kit, store, cycles[-1])
             return recorder.result(shown)
