@@ -118,10 +118,15 @@ def _char_counts(text: str) -> dict[str, int]:
     return dict(counts)
 
 
+@lru_cache(maxsize=65_536)
+def _word_counts(text: str) -> dict[str, int]:
+    tokens = _tokens(text)
+    return Counter((*tokens, *(f"{left} {right}" for left, right in pairwise(tokens))))
+
+
 def word_counts(doc: Doc) -> dict[str, int]:
     """Words and pairs of neighbouring words, lower case; `?` and `!` count as words."""
-    tokens = _tokens(doc[1])
-    return Counter((*tokens, *(f"{left} {right}" for left, right in pairwise(tokens))))
+    return _word_counts(doc[1])
 
 
 def char_counts(doc: Doc) -> dict[str, int]:
