@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +190,8 @@ def test_the_starter_file_loads(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("day", [date(2026, 1, 4), date(2026, 1, 5), date(2026, 2, 28), date(2024, 2, 29)])
 def test_the_starter_is_valid_whatever_day_it_is_written_on(day: date) -> None:
-    parse_spec(yaml.safe_load(starter_yaml("news", day))["attributes"], FILE)
+    spec = parse_spec(yaml.safe_load(starter_yaml("news", day))["attributes"], FILE)
+    assert spec.start == day - timedelta(days=day.weekday())
 
 
 @pytest.mark.parametrize("name", ["", "N", "n", "1st", "two words", "a-b", "../escape", "é", "x" * 49, "a\n"])
