@@ -10,8 +10,6 @@ beats the floor leaves it by itself.
 from __future__ import annotations
 
 import json
-import math
-import unicodedata
 from typing import Literal
 
 import pyarrow as pa
@@ -19,8 +17,7 @@ import pyarrow as pa
 from flywheel_pipelines.errors import ContractError
 from flywheel_pipelines.lake.store import content_hash
 from flywheel_pipelines.lake.tables import REFERENCE_CORPUS
-
-SHINGLE = 3
+from flywheel_pipelines.learning.similarity import shingle_similarity, shingles_of
 
 
 def build_corpus(
@@ -119,29 +116,10 @@ def _without_families(winners: list[dict], size: int, per_segment: int, near_dup
             break
         if room.get(row["segment"], per_segment) < 1:
             continue
-        shingles = _shingles(row["text"])
-        if any(_cosine(shingles, other) >= near_duplicate for other in shingles_taken):
+        shingles = shingles_of(row["text"])
+        if any(shingle_similarity(shingles, other) >= near_duplicate for other in shingles_taken):
             continue
         room[row["segment"]] = room.get(row["segment"], per_segment) - 1
         taken.append(row)
         shingles_taken.append(shingles)
     return taken
-
-
-def text_similarity(first: str, second: str) -> float:
-    """How alike two texts are, 0 to 1: the cosine of their sets of character trigrams.
-
-    |A and B| / sqrt(|A| |B|), the Ochiai coefficient (A. Ochiai, Bull. Jap. Soc. Sci. Fish. 22, 1957), blind to case,
-    width and spacing. Of real headlines (80 characters on average), unrelated pairs score 0.03 to 0.19, the same
-    headline with one word replaced about 0.93, with two about 0.86.
-    """
-    return _cosine(_shingles(first), _shingles(second))
-
-
-def _shingles(text: str) -> frozenset[str]:
-    plain = f" {' '.join(unicodedata.normalize('NFKC', text).casefold().split())} "
-    return frozenset(plain[start : start + SHINGLE] for start in range(max(1, len(plain) - SHINGLE + 1)))
-
-
-def _cosine(first: frozenset[str], second: frozenset[str]) -> float:
-    return len(first & second) / math.sqrt(len(first) * len(second))

@@ -1,7 +1,7 @@
 """Which outputs of a brief can be expected to do alike: those that read alike.
 
 Here: the outputs of a frame arranged by brief, with the likeness of their texts. Not here: what likeness means for
-their true values (`posterior`), how alike two texts are (`corpus.text_similarity`).
+their true values (`posterior`), how alike two texts are (`similarity.text_similarity`).
 
 In an archive of headline tests, true differences within a brief have a variance in proportion to 1 - similarity, and
 nothing else found mattered beside it: not the brief's level, not its number of outputs. A prior that takes every pair
@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from flywheel_pipelines.learning.corpus import _cosine, _shingles
+from flywheel_pipelines.learning.similarity import shingle_similarity, shingles_of
 
 PUBLICATION_SHARE = 0.02
 """Variance that belongs to one publication of a text, not to its words: equal texts are not known to do equally well.
@@ -75,12 +75,12 @@ def _similarities(texts: list, rows: np.ndarray) -> np.ndarray:
 # A close asks for the same pairs several times, and the next close again.
 @lru_cache(maxsize=131_072)
 def _similarity(first: object, second: object) -> float:
-    """`corpus.text_similarity`, from parts that are kept; a missing text is like no other."""
+    """`similarity.text_similarity`, from parts that are kept; a missing text is like no other."""
     if not isinstance(first, str) or not isinstance(second, str):
         return 0.0
-    return _cosine(_text_shingles(first), _text_shingles(second))
+    return shingle_similarity(_text_shingles(first), _text_shingles(second))
 
 
 @lru_cache(maxsize=65_536)
 def _text_shingles(text: str) -> frozenset[str]:
-    return _shingles(text)
+    return shingles_of(text)
