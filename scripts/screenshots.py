@@ -8,6 +8,7 @@ Here: driving a browser, and which page each picture shows. Not here: what the p
 
 from __future__ import annotations
 
+import argparse
 import base64
 import contextlib
 import itertools
