@@ -95,14 +95,14 @@ def run_replay(plan: ReplayPlan, paths: DataPaths, *, on_cycle: OnCycle = lambda
     with open_instance(paths) as instance:
         definitions = _definitions()
         _replace_earlier_replay(lake, instance, definitions, plan.spec.name)
-        _deliver_candidates(lake, plan)
+        deliver_candidates(lake, plan)
         opening = definitions.resolve_job_def(f"{plan.spec.name}__open")
         closing = definitions.resolve_job_def(f"{plan.spec.name}__close")
         cycles = plan.cycles
         for number, cycle in enumerate(cycles):
             on_cycle(cycle, number, len(cycles))
             _execute(opening, instance, cycle, _open_config(plan, cycle))
-            _deliver_feedback(lake, plan, cycle)
+            deliver_feedback(lake, plan, cycle)
             _execute(closing, instance, cycle, _close_config(plan, is_last=cycle == cycles[-1]))
         on_cycle(cycles[-1], len(cycles), len(cycles))
         _execute(definitions.resolve_job_def("warehouse__publish"), instance, None, {})
@@ -168,7 +168,7 @@ def _replace_earlier_replay(
     instance.wipe_assets(keys)
 
 
-def _deliver_candidates(lake: Lake, plan: ReplayPlan) -> None:
+def deliver_candidates(lake: Lake, plan: ReplayPlan) -> None:
     """Everything about the archive but what its candidates achieved."""
     archive = plan.archive
     header = {**archive.header, "source": SOURCE_PREFIX + archive.source}
@@ -176,7 +176,7 @@ def _deliver_candidates(lake: Lake, plan: ReplayPlan) -> None:
     lake.append_batch(plan.spec.name, header, {table: rows for table, rows in facts.items() if rows.num_rows})
 
 
-def _deliver_feedback(lake: Lake, plan: ReplayPlan, cycle: date) -> None:
+def deliver_feedback(lake: Lake, plan: ReplayPlan, cycle: date) -> None:
     """What the published outputs of one cycle achieved, recorded at the end of the cycle."""
     published = set(lake.read(tables.PUBLISHED_OUTPUTS, plan.spec.name, cycle)["output_id"].to_pylist())
     generated = lake.read(tables.GENERATED_OUTPUTS, plan.spec.name, cycle, columns=["output_id", "candidate_id"])

@@ -1,0 +1,83 @@
+"""What write-audit-publish costs: `python -m benchmarks.publish`.
+
+Against a publish stands the SQL of the same models, run by DuckDB alone: the same views and tables in a new file,
+without dbt, without its tests, without the snapshot of the lake and without the rename. The difference is what it costs
+that nobody ever opens a file that did not pass.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import jinja2
+
+from benchmarks.measurement import Measurement, run_alone, side_by_side
+from benchmarks.world import World, temporary_data
+from flywheel_pipelines.lake.dbt import dbt_manifest
+from flywheel_pipelines.lake.layer_views import SCHEMA, create_view
+from flywheel_pipelines.lake.publish import publish
+from flywheel_pipelines.lake.tables import ALL_TABLES
+
+NAME = "publish"
+
+
+def run(cycles: int = 50, outputs: int = 200, repeats: int = 3) -> list[Measurement]:
+    """The time of a publish over that of the bare SQL, on a lake of `cycles` cycles of `outputs` outputs."""
+    with temporary_data() as paths:
+        world = World(paths, weeks=cycles, briefs=outputs // 4, window=2)
+        for cycle in world.cycles:
+            world.turn(cycle)
+        statements = bare_statements(dbt_manifest(), paths.lake)
+        report = publish(paths)
+        published, bare = side_by_side(lambda: publish(paths), lambda: _run_bare(statements), repeats)
+        same = _rows(paths.published_file)
+        if same != report.mart_rows:
+            raise RuntimeError(f"The published file holds {same}, its report says {report.mart_rows}.")
+    size = f"{cycles} cycles of {outputs} outputs, {report.n_bytes / 1e6:.0f} MB"
+    tests = sum(outcome.kind != "model" for outcome in report.outcomes)
+    return [
+        Measurement(NAME, "publish / DuckDB running the models' SQL alone", published / bare, notes=size),
+        Measurement(NAME, "publish", published, "s", notes=f"start of dbt, {tests} tests, snapshot, rename; median"),
+        Measurement(NAME, "the models' SQL alone", bare, "s", notes="median"),
+    ]
+
+
+def bare_statements(manifest: Mapping[str, Any], lake: Path) -> list[str]:
+    """The SQL that builds the same views and tables, each after what it reads."""
+    models = {key: node for key, node in manifest["nodes"].items() if node["resource_type"] == "model"}
+    names = {node["name"]: f'"{node["schema"]}"."{node["name"]}"' for node in models.values()}
+    macros: dict[str, Any] = {"ref": lambda name: names[name], "source": lambda _, table: f'{SCHEMA}."{table}"'}
+    statements = [f"create schema if not exists {SCHEMA}", *(create_view(table, lake) for table in ALL_TABLES)]
+    statements += [f'create schema if not exists "{node["schema"]}"' for node in models.values()]
+    done: set[str] = set()
+    while len(done) < len(models):
+        for key, node in models.items():
+            if key not in done and all(parent in done for parent in node["depends_on"]["nodes"] if parent in models):
+                done.add(key)
+                kind = "table" if node["config"]["materialized"] == "table" else "view"
+                query = jinja2.Template(node["raw_code"]).render(**macros)
+                statements.append(f"create {kind} {names[node['name']]} as {query}")
+    return statements
+
+
+def _run_bare(statements: list[str]) -> None:
+    with (
+        tempfile.TemporaryDirectory(prefix="benchmark-") as folder,
+        duckdb.connect(f"{folder}/flywheel.duckdb") as connection,
+    ):
+        for statement in statements:
+            connection.execute(statement)
+
+
+def _rows(file: Path) -> dict[str, int]:
+    with duckdb.connect(str(file), read_only=True) as connection:
+        names = connection.execute("select table_name from duckdb_tables() where schema_name = 'main'").fetchall()
+        return {name: connection.execute(f'select count(*) from main."{name}"').fetchall()[0][0] for (name,) in names}
+
+
+if __name__ == "__main__":
+    run_alone(run, __doc__)

@@ -1,0 +1,140 @@
+"""A flywheel on a synthetic archive in a folder of its own, run with Dagster and without.
+
+Without Dagster means: the functions of the same assets, called one after the other. Both ways write the same bytes.
+
+Here: setting up and running. Not here: measuring.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+from dagster_duckdb import DuckDBResource
+
+from flywheel_pipelines.components.flywheel import FlywheelComponent
+from flywheel_pipelines.components.kit import AssetKit
+from flywheel_pipelines.components.learning_assets import CloseConfig, learning_assets
+from flywheel_pipelines.components.momentum_asset import MomentumConfig
+from flywheel_pipelines.components.production_assets import OpenConfig, production_assets
+from flywheel_pipelines.components.resources import LakeResource
+from flywheel_pipelines.cycles import cycle_start
+from flywheel_pipelines.feedback.archive import find_mapping, read_archive
+from flywheel_pipelines.feedback.files import read_header
+from flywheel_pipelines.instance import open_instance
+from flywheel_pipelines.lake import tables
+from flywheel_pipelines.lake.store import Lake
+from flywheel_pipelines.paths import DATA_DIR_VARIABLE, DEFS_DIR, DataPaths
+from flywheel_pipelines.simulation.replay import ReplayPlan, deliver_candidates, deliver_feedback
+from flywheel_pipelines.simulation.synthetic_archive import make_synthetic_archive
+from flywheel_pipelines.spec import FlywheelSpec, load_spec, parse_spec
+
+FLYWHEEL = "archive_headlines"
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+CLOSE_TABLES = (
+    tables.PERFORMANCE_METRICS, tables.SCORED_OUTPUTS, tables.SCORING_MODEL, tables.SCORING_MODEL_TERMS,
+    tables.REFERENCE_CORPUS, tables.REFRESHED_PROMPT, tables.BRIEF_OUTCOMES, tables.MOMENTUM, tables.AUDIT,
+)  # fmt: skip
+
+
+@contextmanager
+def temporary_data() -> Iterator[DataPaths]:
+    """A data directory that the environment names, gone with the block; Dagster keeps quiet meanwhile."""
+    # Dagster sets the level of its own logger whenever it makes a context; only this is above that.
+    logging.disable(logging.CRITICAL)
+    before = {name: os.environ.get(name) for name in (DATA_DIR_VARIABLE, "DAGSTER_HOME")}
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        os.environ[DATA_DIR_VARIABLE] = folder
+        os.environ["DAGSTER_HOME"] = f"{folder}/dagster_home"
+        try:
+            yield DataPaths(Path(folder))
+        finally:
+            logging.disable(logging.NOTSET)
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+
+class World:
+    """One flywheel whose cycles can be opened and closed."""
+
+    def __init__(self, paths: DataPaths, *, weeks: int, briefs: int, window: int) -> None:
+        """Write the archive and read it; `window` is how many cycles a close looks back, in all that looks back."""
+        archive = paths.inbox / "archive.csv.gz"
+        make_synthetic_archive(archive, weeks=weeks, briefs_per_week=briefs, n_broken=0, seed=1)
+        mapping = find_mapping(read_header(archive), str(archive))[1]
+        self.paths, self.lake = paths, Lake(paths.lake)
+        spec = _spec(window)
+        self.plan = ReplayPlan(spec, read_archive(archive, mapping, cadence=spec.cadence), "full", is_synthetic=True)
+        self.cycles = self.plan.cycles
+        kit = AssetKit(spec)
+        self._opening, self._closing = production_assets(kit), learning_assets(kit)
+        self._resource = LakeResource(duckdb=DuckDBResource(database=":memory:"))
+        deliver_candidates(self.lake, self.plan)
+
+    def turn(self, cycle: date) -> None:
+        """Open a cycle, deliver its feedback, close it; without Dagster."""
+        for asset in self._opening:
+            self._call(asset, cycle)
+        deliver_feedback(self.lake, self.plan, cycle)
+        self.close(cycle)
+
+    def close(self, cycle: date) -> None:
+        """Close a cycle without Dagster."""
+        for asset in self._closing:
+            self._call(asset, cycle)
+
+    def versions(self, cycle: date) -> list[str]:
+        """The versions of everything that closing a cycle writes."""
+        return [self.lake.version(table, FLYWHEEL, cycle) for table in CLOSE_TABLES]
+
+    @contextmanager
+    def closing_job(self) -> Iterator[ClosingJob]:
+        """The job that closes a cycle, on a Dagster instance in this data directory."""
+        # The component makes its definitions from the spec alone and asks nothing of the context.
+        made = FlywheelComponent(self.plan.spec).build_defs(None)  # type: ignore[arg-type]
+        found = dg.Definitions.merge(made, dg.Definitions(resources={"lake": self._resource}))
+        with open_instance(self.paths) as instance:
+            yield ClosingJob(found.resolve_job_def(f"{FLYWHEEL}__close"), instance)
+
+    def _call(self, asset: dg.AssetsDefinition, cycle: date) -> None:
+        configs = {
+            tables.CYCLE_MANIFEST.name: OpenConfig(recorded_at=cycle_start(cycle).isoformat(), publish="all"),
+            tables.PERFORMANCE_METRICS.name: CloseConfig(),
+            tables.MOMENTUM.name: MomentumConfig(plot=False),
+        }
+        config = configs.get(asset.key.path[-1])
+        arguments = {"config": config} if config else {}
+        asset(context=dg.build_asset_context(partition_key=cycle.isoformat()), lake=self._resource, **arguments)
+
+
+class ClosingJob:
+    """The close job and the instance it runs on."""
+
+    def __init__(self, job: dg.JobDefinition, instance: dg.DagsterInstance) -> None:
+        """A resolved job."""
+        self._job, self._instance = job, instance
+
+    def run(self, cycle: date) -> None:
+        """Close a cycle through Dagster. Raises whatever a step raises."""
+        ops = {f"{FLYWHEEL}__{tables.MOMENTUM.name}": {"config": {"plot": False}}}
+        self._job.execute_in_process(
+            partition_key=cycle.isoformat(), instance=self._instance, run_config={"ops": ops, **QUIET}
+        )
+
+
+def _spec(window: int) -> FlywheelSpec:
+    settings = load_spec(DEFS_DIR / FLYWHEEL / "defs.yaml").model_dump(mode="json")
+    settings["scoring_model"]["window"] = window
+    settings["corpus"]["lookback"] = window
+    return parse_spec(settings, "benchmark")
