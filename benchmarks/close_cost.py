@@ -9,44 +9,50 @@ the UI run. Both write the same bytes; that is checked.
 
 from __future__ import annotations
 
+import tempfile
+from datetime import date
+from pathlib import Path
+
 from benchmarks.measurement import Measurement, run_alone, side_by_side
 from benchmarks.world import World, temporary_data
 
 NAME = "close a cycle"
 
 
-def run(short: int = 30, long: int = 120, window: int = 20, briefs: int = 12, repeats: int = 7) -> list[Measurement]:
+def run(short: int = 30, long: int = 120, window: int = 20, briefs: int = 8, repeats: int = 9) -> list[Measurement]:
     """The time of a close after `long` cycles over that after `short`, and Dagster's part in it."""
-    with temporary_data() as paths:
-        world = World(paths, weeks=long, briefs=briefs, window=window)
-        at_short = at_long = (0.0, 0.0)
-        for number, cycle in enumerate(world.cycles, start=1):
-            world.turn(cycle)
-            if number == short:
-                at_short = _with_and_without(world, number, repeats)
-            if number == long:
-                at_long = _with_and_without(world, number, repeats)
+    with temporary_data() as paths, tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        old = World(paths, weeks=long, briefs=briefs, window=window)
+        for cycle in old.cycles[:short]:
+            old.turn(cycle)
+        young = old.copy(Path(folder) / "young")
+        for cycle in old.cycles[short:]:
+            old.turn(cycle)
+        growth, dagster = _times(old, young, old.cycles[long - 1], old.cycles[short - 1], repeats)
     sizes = f"window of {window} cycles, {briefs} briefs of 4 candidates each"
+    ages = f"after {long} cycles / after {short}"
     return [
-        Measurement(
-            NAME, f"after {long} cycles / after {short}", at_long[0] / at_short[0], limit="about 1", notes=sizes
-        ),
-        Measurement(NAME, "with Dagster / its functions alone", at_long[0] / at_long[1], notes="same bytes written"),
-        Measurement(NAME, f"close job, in process, after {long} cycles", at_long[0], "s", notes="median"),
+        Measurement(NAME, ages, growth[0] / growth[1], limit="about 1", notes=sizes),
+        Measurement(NAME, "with Dagster / its functions alone", dagster[0] / dagster[1], notes="same bytes written"),
+        Measurement(NAME, f"the job, in process, after {long} cycles", growth[0], "s", notes="median"),
     ]
 
 
-def _with_and_without(world: World, number: int, repeats: int) -> tuple[float, float]:
-    """Median seconds of closing the cycle again, with Dagster and without."""
-    cycle = world.cycles[number - 1]
-    before = world.versions(cycle)
-    with world.closing_job() as job:
+Pair = tuple[float, float]
+
+
+def _times(old: World, young: World, last: date, earlier: date, repeats: int) -> tuple[Pair, Pair]:
+    """Median seconds of a close: in the old and in the young world; in the old one with and without Dagster."""
+    before = old.versions(last), young.versions(earlier)
+    with old.closing_job() as close_old, young.closing_job() as close_young:
         # The first run of a job also resolves it and creates the instance's tables.
-        job.run(cycle)
-        times = side_by_side(lambda: job.run(cycle), lambda: world.close(cycle), repeats)
-    if world.versions(cycle) != before:
-        raise RuntimeError(f"Closing cycle {cycle} again changed what it wrote; the two ways are not the same work.")
-    return times
+        close_old.run(last)
+        close_young.run(earlier)
+        growth = side_by_side(lambda: close_old.run(last), lambda: close_young.run(earlier), repeats)
+        dagster = side_by_side(lambda: close_old.run(last), lambda: old.close(last), repeats)
+    if (old.versions(last), young.versions(earlier)) != before:
+        raise RuntimeError(f"Closing cycle {last} or {earlier} again changed what it wrote: not the same work.")
+    return growth, dagster
 
 
 if __name__ == "__main__":

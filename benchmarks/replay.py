@@ -36,8 +36,7 @@ def run(archive: Path | None = None, weeks: int = 15) -> list[Measurement]:
     limits = ("under 300 s in all", "under 2,048 MB") if archive else ("", "")
     return [
         Measurement(NAME, f"{data}: time", found["seconds"] / found["cycles"], "s/cycle", limits[0], notes),
-        Measurement(NAME, f"{data}: peak memory of the replay", found["own_mb"], "MB", limits[1]),
-        Measurement(NAME, f"{data}: peak memory of dbt beside it", found["dbt_mb"], "MB"),
+        Measurement(NAME, f"{data}: peak memory of the replay", found["peak_mb"], "MB", limits[1], "dbt apart"),
     ]
 
 
@@ -64,9 +63,20 @@ def _replay(archive: Path | None, weeks: int) -> dict[str, float]:
         "seconds": seconds,
         "cycles": report.n_cycles,
         "briefs": report.summary.briefs,
-        "own_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / UNIT,
-        "dbt_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / UNIT,
+        "peak_mb": _peak_mb(),
     }
+
+
+def _peak_mb() -> float:
+    """The most memory this process has held.
+
+    Linux hands the peak of the process that started this one down in ru_maxrss; VmHWM is of this program alone.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / UNIT
 
 
 def main() -> None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from datetime import date
 from pathlib import Path
 
@@ -82,8 +84,22 @@ class World:
         self._resource = LakeResource(duckdb=DuckDBResource(database=":memory:"))
         deliver_candidates(self.lake, self.plan)
 
+    def copy(self, folder: Path) -> World:
+        """The same world as it is now, in a folder of its own; either can then go on without the other."""
+        shutil.copytree(self.paths.root, folder)
+        other = copy(self)
+        other.paths = DataPaths(folder)
+        other.lake = Lake(other.paths.lake)
+        return other
+
+    def in_force(self) -> None:
+        """Name this world's folder in the environment, where the assets look it up."""
+        os.environ[DATA_DIR_VARIABLE] = str(self.paths.root)
+        os.environ["DAGSTER_HOME"] = str(self.paths.root / "dagster_home")
+
     def turn(self, cycle: date) -> None:
         """Open a cycle, deliver its feedback, close it; without Dagster."""
+        self.in_force()
         for asset in self._opening:
             self._call(asset, cycle)
         deliver_feedback(self.lake, self.plan, cycle)
@@ -91,6 +107,7 @@ class World:
 
     def close(self, cycle: date) -> None:
         """Close a cycle without Dagster."""
+        self.in_force()
         for asset in self._closing:
             self._call(asset, cycle)
 
@@ -104,8 +121,9 @@ class World:
         # The component makes its definitions from the spec alone and asks nothing of the context.
         made = FlywheelComponent(self.plan.spec).build_defs(None)  # type: ignore[arg-type]
         found = dg.Definitions.merge(made, dg.Definitions(resources={"lake": self._resource}))
+        self.in_force()
         with open_instance(self.paths) as instance:
-            yield ClosingJob(found.resolve_job_def(f"{FLYWHEEL}__close"), instance)
+            yield ClosingJob(found.resolve_job_def(f"{FLYWHEEL}__close"), instance, self)
 
     def _call(self, asset: dg.AssetsDefinition, cycle: date) -> None:
         configs = {
@@ -121,12 +139,13 @@ class World:
 class ClosingJob:
     """The close job and the instance it runs on."""
 
-    def __init__(self, job: dg.JobDefinition, instance: dg.DagsterInstance) -> None:
-        """A resolved job."""
-        self._job, self._instance = job, instance
+    def __init__(self, job: dg.JobDefinition, instance: dg.DagsterInstance, world: World) -> None:
+        """A resolved job of a world."""
+        self._job, self._instance, self._world = job, instance, world
 
     def run(self, cycle: date) -> None:
         """Close a cycle through Dagster. Raises whatever a step raises."""
+        self._world.in_force()
         ops = {f"{FLYWHEEL}__{tables.MOMENTUM.name}": {"config": {"plot": False}}}
         self._job.execute_in_process(
             partition_key=cycle.isoformat(), instance=self._instance, run_config={"ops": ops, **QUIET}

@@ -212,7 +212,7 @@ def shots(base: str, data: Path, flywheel: str) -> list[Shot]:
     graph = urllib.parse.quote(f'group:"{flywheel}"')
     momentum = f"/assets/{flywheel}/momentum?view=partitions&partition={cycles[-1]}"
     return [
-        Shot("asset_graph", f"/asset-groups~{graph}", (2200, 800), "refreshed_prompt", clip=(545, 315, 1655, 222)),
+        Shot("asset_graph", f"/asset-groups~{graph}", (2200, 800), "refreshed_prompt", clip=(560, 330, 1597, 195)),
         Shot("momentum_asset", momentum, (1500, 1100), "lift_cumulative", clip=(240, 0, 1260, 1100)),
         Shot("run", f"/runs/{_latest_run(base, f'{flywheel}__close')}", (1700, 800), "RUN_SUCCESS"),
     ]

@@ -55,7 +55,9 @@ def momentum_asset(kit: AssetKit) -> dg.AssetsDefinition:
                 recorder.write(tables.AUDIT, audited, cycle, [(tables.REFRESHED_PROMPT, cycle)])
                 # Last, since a cycle counts as closed when this partition stands.
                 recorder.write(tables.MOMENTUM, rows, cycle, [*read, (tables.MOMENTUM, before)])
+            is_synthetic = _is_synthetic(kit, store, cycles[-1])
             shown: dict[str, object] = {
+                "data": "synthetic" if is_synthetic else "real",
                 "verdict": verdict_words(audited),
                 "audit": dg.MetadataValue.md(preview(audited)),
             }
@@ -64,7 +66,7 @@ def momentum_asset(kit: AssetKit) -> dg.AssetsDefinition:
                 f"lift_{row['scope']}": round(row["lift"], 4) for row in rows.to_pylist() if row["lift"] is not None
             }
             if config.plot:
-                shown["momentum_plot"] = _plot(kit, store, cycles[-1])
+                shown["momentum_plot"] = _plot(kit, store, cycles[-1], is_synthetic=is_synthetic)
             return recorder.result(shown)
 
     return momentum
@@ -93,10 +95,13 @@ def _audit(kit: AssetKit, store: Lake, cycle: date, rows: pa.Table) -> pa.Table:
     return audit(gather_evidence(inputs, metric=spec.floor.metric, closed_at=closed_at, matured=matured))
 
 
-def _plot(kit: AssetKit, store: Lake, cycle: date) -> dg.MarkdownMetadataValue:
+def _is_synthetic(kit: AssetKit, store: Lake, cycle: date) -> bool:
+    declared = store.read(tables.CYCLE_MANIFEST, kit.spec.name, cycle, columns=["is_synthetic"])
+    return any(declared["is_synthetic"].to_pylist())
+
+
+def _plot(kit: AssetKit, store: Lake, cycle: date, *, is_synthetic: bool) -> dg.MarkdownMetadataValue:
     rows = store.read(tables.MOMENTUM, kit.spec.name, CycleWindow(last=cycle))
-    synthetic = store.read(tables.CYCLE_MANIFEST, kit.spec.name, cycle, columns=["is_synthetic"])
-    picture = momentum_plot(
-        rows, flywheel=kit.spec.name, label="synthetic" if any(synthetic["is_synthetic"].to_pylist()) else None
-    )
+    picture = momentum_plot(rows, flywheel=kit.spec.name, label="synthetic" if is_synthetic else None)
+    # Dagster shows images in Markdown as data: addresses, in its light and its dark theme.
     return dg.MetadataValue.md(f"![momentum](data:image/png;base64,{base64.b64encode(picture).decode()})")
