@@ -16,7 +16,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, InitErrorDetails
 
 from flywheel_pipelines.cycles import Cadence, cycle_of, shift_cycle
 from flywheel_pipelines.errors import SpecError
@@ -28,6 +38,9 @@ MIN_CONTROL_SHARE = 0.05
 NAME_PATTERN = r"^[a-z][a-z0-9_]{1,47}$"
 OWNER_PATTERN = r"^(team:[A-Za-z0-9_-]+|[^@\s]+@[^@\s]+\.[^@\s]+)$"
 Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+UNKNOWN = "unknown key"
 
 
 class _Section(BaseModel):
@@ -198,6 +211,17 @@ class FlywheelSpec(_Section):
     prompt: PromptSpec = Field(default_factory=PromptSpec, description="The prompt.")
     scoring_model: ScoringModelSpec = Field(default_factory=ScoringModelSpec, description="The scoring model.")
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _say_what_is_allowed(cls, data: Any, check: ModelWrapValidatorHandler[Self]) -> Self:
+        """Unknown keys are refused with the keys there are, also where Dagster and not `load_spec` shows the error."""
+        try:
+            return check(data)
+        except ValidationError as error:
+            raise ValidationError.from_exception_data(
+                cls.__name__, [_detail(found) for found in error.errors()]
+            ) from None
+
     @model_validator(mode="after")
     def _start_begins_a_cycle(self) -> Self:
         first = cycle_of(self.start, self.cadence)
@@ -293,16 +317,28 @@ def _explain(problem: dict[str, Any]) -> str:
     location = [str(part) for part in problem["loc"] if not _is_union_branch(str(part))]
     key = ".".join(location) or "the whole file"
     message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        allowed = _allowed_keys(location[:-1])
-        near = difflib.get_close_matches(location[-1], allowed, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        return f"key {key}: unknown.{hint} Allowed here: {', '.join(allowed)}."
+    if message.startswith(UNKNOWN):
+        return f"key {key}: {message}"
     if problem["type"] == "missing":
         return f"key {key}: missing. {_description(location)}"
     if problem["type"] == "value_error" and isinstance(problem["input"], dict):
         return message if not location else f"key {key}: {message.rstrip('.')}."
     return f"key {key}: found {problem['input']!r}. {message}. {_description(location)}".rstrip()
+
+
+def _detail(problem: ErrorDetails) -> InitErrorDetails:
+    """A problem as it was found, but an unknown key with the keys that are allowed.
+
+    Of the types that pydantic has built in, since Dagster builds the error once more when it adds file and line.
+    """
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind == "extra_forbidden":
+        location = [str(part) for part in problem["loc"]]
+        allowed = _allowed_keys(location[:-1])
+        near = difflib.get_close_matches(location[-1], allowed, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        kind, context = "value_error", {"error": ValueError(f"{UNKNOWN}.{hint} Allowed here: {', '.join(allowed)}.")}
+    return InitErrorDetails(type=kind, loc=problem["loc"], input=problem["input"], ctx=context)
 
 
 def _is_union_branch(part: str) -> bool:

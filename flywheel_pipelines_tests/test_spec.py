@@ -61,12 +61,12 @@ def test_control_the_starter_is_accepted() -> None:
 def test_a_typo_is_refused_with_the_key_that_was_meant(key: str, meant: str) -> None:
     said = refusal(changed(key, 1))
     assert FILE in said
-    assert f"key {key}: unknown. Did you mean {meant}? Allowed here: " in said
+    assert f"key {key}: unknown key. Did you mean {meant}? Allowed here: " in said
 
 
 def test_an_unknown_key_unlike_any_other_is_refused_with_those_allowed() -> None:
     said = refusal(changed("xyz", 1))
-    assert "key xyz: unknown. Allowed here: arms, briefs, cadence" in said
+    assert "key xyz: unknown key. Allowed here: arms, briefs, cadence" in said
     assert "Did you mean" not in said
 
 

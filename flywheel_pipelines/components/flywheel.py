@@ -50,16 +50,15 @@ class FlywheelComponent(dg.Component):
         return dg.Definitions(
             assets=[*opening, *closing],
             jobs=[
-                self._job("open", "Produce a cycle: briefs, manifest, outputs, what goes out.", kit, opening),
-                self._job("close", "Learn from a cycle, or a range in one run: metrics to momentum.", kit, closing),
+                self._job("open", "Produce a cycle: briefs, manifest, outputs, what goes out.", opening),
+                self._job("close", "Learn from a cycle, or a range in one run: metrics to momentum.", closing),
             ],
         )
 
-    def _job(self, verb: str, description: str, kit: AssetKit, assets: list[dg.AssetsDefinition]):
+    def _job(self, verb: str, description: str, assets: list[dg.AssetsDefinition]):
         return dg.define_asset_job(
             f"{self.spec.name}__{verb}",
             selection=dg.AssetSelection.assets(*assets),
-            partitions_def=kit.partitions,
             description=description,
             # One process for the whole run: a process per step costs more than the step (seconds against tenths).
             executor_def=dg.in_process_executor,
