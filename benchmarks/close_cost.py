@@ -19,7 +19,7 @@ from benchmarks.world import World, temporary_data
 NAME = "close a cycle"
 
 
-def run(short: int = 30, long: int = 120, window: int = 20, briefs: int = 8, repeats: int = 9) -> list[Measurement]:
+def run(short: int = 30, long: int = 120, window: int = 20, briefs: int = 8, repeats: int = 7) -> list[Measurement]:
     """The time of a close after `long` cycles over that after `short`, and Dagster's part in it."""
     with temporary_data() as paths, tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         old = World(paths, weeks=long, briefs=briefs, window=window)

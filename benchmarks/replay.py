@@ -23,7 +23,7 @@ UNIT = 2**20 if sys.platform == "darwin" else 2**10
 """What ru_maxrss counts per MB: bytes on macOS, kB elsewhere."""
 
 
-def run(archive: Path | None = None, weeks: int = 15) -> list[Measurement]:
+def run(archive: Path | None = None, weeks: int = 12) -> list[Measurement]:
     """Seconds per cycle and peak memory of a replay of an archive, or of a synthetic one of `weeks` weeks."""
     what = [str(archive)] if archive else ["", str(weeks)]
     command = [sys.executable, "-m", "benchmarks.replay", CHILD_FLAG, *what]

@@ -1,0 +1,64 @@
+"""What people see fits the terminal they have."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console, RenderableType
+
+from flywheel_pipelines.terminal import MAX_ROWS, MAX_UPRIGHT_ROWS, next_steps, rows_table, status_table
+
+STATUS = {
+    "flywheel": "archive_headlines", "data": "synthetic", "n_closed": 40, "open_cycle": None, "lift": 0.117,
+    "lower": 0.089, "upper": 0.145, "n_audit_passed": 7, "n_quarantined": 0, "n_stale": 0,
+}  # fmt: skip
+
+
+def printed(what: RenderableType, width: int) -> str:
+    console = Console(file=io.StringIO(), width=width, force_terminal=False)
+    console.print(what)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_flywheel_has_one_line_of_status(width: int) -> None:
+    [line] = [line for line in printed(status_table([STATUS]), width).splitlines() if "archive_headlines" in line]
+    assert all(cell in line for cell in ("synthetic", "40", "+11.7%", "[+8.9%, +14.5%]", "7 of 7"))
+
+
+def test_what_needs_attention_stands_below() -> None:
+    text = printed(status_table([STATUS | {"n_quarantined": 6, "n_stale": 2, "open_cycle": "2024-10-07"}]), 80)
+    assert "6 row(s) in quarantine" in text
+    assert "2 cycle(s) are stale" in text
+    assert "cycle 2024-10-07 is open" in text
+
+
+def test_rows_that_fit_stand_side_by_side() -> None:
+    assert any({"1", "2"} <= set(line.split()) for line in printed(rows_table(["a", "b"], [(1, 2)]), 80).splitlines())
+
+
+def test_rows_too_wide_for_the_terminal_stand_upright_and_no_number_breaks() -> None:
+    names = [f"column_{number}" for number in range(20)]
+    lines = printed(rows_table(names, [[0.123456] * 20] * 2), 80).splitlines()
+    assert [line.split() for line in lines[1:21]] == [[name, "0.123456"] for name in names]
+    assert "row 2" in lines[21]
+
+
+@pytest.mark.parametrize(("columns", "shown"), [(1, MAX_ROWS), (40, MAX_UPRIGHT_ROWS)])
+def test_long_results_are_cut_and_say_so(columns: int, shown: int) -> None:
+    text = printed(rows_table(["a_column"] * columns, [[1] * columns] * 1000), 80)
+    assert f"1,000 row(s), the first {shown} shown" in text
+
+
+def test_no_rows_are_no_error() -> None:
+    assert "0 row(s)" in printed(rows_table(["x"], []), 80)
+
+
+def test_brackets_in_data_are_brackets() -> None:
+    assert "[bold]x[/bold]" in printed(rows_table(["a"], [("[bold]x[/bold]",)]), 80)
+
+
+def test_a_command_to_try_is_alone_on_its_line() -> None:
+    command = '.venv/bin/flywheel sql -c "select cycle, lift, cumulative_lift from momentum"'
+    assert command in [line.strip() for line in printed(next_steps([(command, "ask")]), 80).splitlines()]
