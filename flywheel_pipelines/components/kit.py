@@ -26,6 +26,19 @@ from flywheel_pipelines.lake.versions import record_inputs
 from flywheel_pipelines.learning.prompt import DEFAULT_TEMPLATE
 from flywheel_pipelines.spec import FlywheelSpec
 
+LOOP: Mapping[str, frozenset[str]] = {
+    "briefs": frozenset(),
+    "cycle_manifest": frozenset({"briefs"}),
+    "generated_outputs": frozenset({"cycle_manifest"}),
+    "published_outputs": frozenset({"generated_outputs"}),
+    "performance_metrics": frozenset({"published_outputs"}),
+    "scored_outputs": frozenset({"published_outputs", "performance_metrics"}),
+    "scoring_model": frozenset({"scored_outputs"}),
+    "reference_corpus": frozenset({"scored_outputs"}),
+    "refreshed_prompt": frozenset({"reference_corpus"}),
+    "momentum": frozenset({"scoring_model", "refreshed_prompt"}),
+}
+"""The arrows of the loop: each asset of a flywheel with those right before it. A test holds the assets to it."""
 PREVIEW_ROWS = 8
 PREVIEW_WIDTH = 90
 UPRIGHT_ROWS = 2
@@ -145,6 +158,17 @@ class Recorder:
             metadata["preview"] = dg.MetadataValue.md(preview(self._last))
         version = self._written[-1][1].version if self._written else None
         return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(version) if version else None)
+
+
+def furthest(assets: Iterable[str]) -> list[str]:
+    """Those of the assets of a loop that no other of them implies: an arrow from each says all there is to say."""
+    chosen = set(assets)
+    implied = set().union(*(_before(asset) for asset in chosen)) if chosen else set()
+    return sorted(chosen - implied)
+
+
+def _before(asset: str) -> set[str]:
+    return set(LOOP[asset]).union(*(_before(parent) for parent in LOOP[asset])) if LOOP[asset] else set()
 
 
 def column_schema(table: TableContract) -> dg.TableSchema:

@@ -14,6 +14,7 @@ import dagster as dg
 import yaml
 from pydantic import Field
 
+from flywheel_pipelines.components.kit import furthest
 from flywheel_pipelines.errors import PublishError
 from flywheel_pipelines.lake.dbt import NodeOutcome, dbt_manifest
 from flywheel_pipelines.lake.marts import Mart, read_marts
@@ -69,11 +70,15 @@ def find_flywheels(defs_folder: Path) -> list[str]:
 
 
 def upstream_assets(mart: Mart, flywheels: Iterable[str]) -> list[dg.AssetKey]:
-    """The assets a mart is made from: those of its lake tables, for every flywheel, and the marts it reads."""
+    """The assets a mart is made from: those of its lake tables, for every flywheel, and the marts it reads.
+
+    Assets that another of them implies are left out, as in the loop itself: with an arrow from nearly every table to
+    every mart nobody sees the loop any more. The staging models say which tables a mart reads.
+    """
     assets = {
         TABLES_OF_OTHER_ASSETS.get(table, table) for table in mart.lake_tables if table not in TABLES_WITHOUT_ASSET
     }
-    tables = [dg.AssetKey([flywheel, asset]) for flywheel in sorted(flywheels) for asset in sorted(assets)]
+    tables = [dg.AssetKey([flywheel, asset]) for flywheel in sorted(flywheels) for asset in furthest(assets)]
     return [*tables, *(dg.AssetKey([GROUP, name]) for name in sorted(mart.marts))]
 
 

@@ -13,7 +13,7 @@ from dagster.components.core.component_tree import ComponentTreeException
 from dagster.components.testing import create_defs_folder_sandbox
 
 from flywheel_pipelines.components import FlywheelComponent
-from flywheel_pipelines.components.kit import AssetKit, Recorder, column_schema, preview
+from flywheel_pipelines.components.kit import LOOP, AssetKit, Recorder, column_schema, furthest, preview
 from flywheel_pipelines.components.resources import LakeResource
 from flywheel_pipelines.errors import SpecError
 from flywheel_pipelines.lake import tables
@@ -119,6 +119,13 @@ def test_the_graph_has_the_arrows_of_the_loop_and_no_others(graph) -> None:
         ("scoring_model", "momentum"),
         ("refreshed_prompt", "momentum"),
     }
+    assert drawn == {(parent, asset) for asset, before in LOOP.items() for parent in before}
+
+
+def test_an_asset_that_another_implies_is_not_among_the_furthest() -> None:
+    assert furthest(LOOP) == ["momentum"]
+    assert furthest(["briefs", "scoring_model", "refreshed_prompt"]) == ["refreshed_prompt", "scoring_model"]
+    assert furthest([]) == []
 
 
 def test_the_loop_is_cut_between_prompt_and_manifest(graph) -> None:
