@@ -1,7 +1,7 @@
 """What a table contract is, and the check that data keeps to it.
 
 Here: the shape of a contract, how columns are declared, and the error that names the column that drifted.
-Not here: the tables themselves (`tables.py`) and reading or writing them (`store.py`).
+Not here: the tables themselves (`tables/`) and reading or writing them (`store.py`).
 """
 
 from __future__ import annotations

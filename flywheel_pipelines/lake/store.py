@@ -1,7 +1,7 @@
 """Reading and writing partitions of the lake.
 
 Here: the atomic write of a table partition, the append of a batch to ledgers, and pruned reads through DuckDB.
-Not here: which tables exist (`tables.py`), who read what (`versions.py`), the published DuckDB file (`publish.py`).
+Not here: which tables exist (`tables/`), who read what (`versions.py`), the published DuckDB file (`publish.py`).
 
 A partition is one file, written under a temporary name, flushed to disk and then renamed into place, so a reader or a
 kill at any moment sees the old partition or the new one and never a torn one. A ledger batch touches many partitions;
