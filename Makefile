@@ -66,7 +66,7 @@ bench: install ## Every benchmark, one table; BENCH_ARCHIVE=path adds those on a
 lock: $(STAMP) ## Renew requirements.lock from pyproject.toml
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
-		--no-header --no-emit-index-url --upgrade --quiet -o requirements.lock
+		--no-header --no-emit-index-url $(if $(UPGRADE),--upgrade) --quiet -o requirements.lock
 
 clean: ## Remove what runs have written (not .venv)
 	rm -rf data/lake data/outbox data/reports data/dagster_home data/flywheel.duckdb dbt_project/target

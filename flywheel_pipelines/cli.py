@@ -253,10 +253,10 @@ def _interactive(paths: DataPaths) -> None:
 @app.command()
 def spec() -> None:
     """Every key of a flywheel's YAML, with its default and what it means."""
-    from flywheel_pipelines.spec import explain_keys
+    from flywheel_pipelines.spec import FlywheelSpec, explain_keys
     from flywheel_pipelines.terminal import rows_table
 
-    out.print(rows_table(["key", "default", "meaning"], explain_keys()))
+    out.print(rows_table(["key", "default", "meaning"], explain_keys(FlywheelSpec)))
 
 
 @app.command()

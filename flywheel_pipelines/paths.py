@@ -28,6 +28,11 @@ class DataPaths:
         return self.root / "lake"
 
     @property
+    def journal(self) -> Path:
+        """Answers of language models that are not yet in the lake: a write-ahead log, empty between runs."""
+        return self.root / "journal"
+
+    @property
     def inbox(self) -> Path:
         """Where people and systems drop files."""
         return self.root / "inbox"

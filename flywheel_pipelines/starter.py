@@ -1,7 +1,7 @@
 """A commented `defs.yaml` to start a flywheel from: used by `flywheel init` and by `dg scaffold defs`.
 
 Here: its text, and writing it once. Not here: Dagster's side of scaffolding (`components/scaffold.py`), or checking
-what people make of it (`spec.py`).
+what people make of it (`spec/`).
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import pytest
 PACKAGE = "flywheel_pipelines"
 PACKAGE_DIR = Path(__file__).resolve().parent.parent / PACKAGE
 LAYERS = ("production", "feedback", "learning", "momentum")
-COMMON = ("spec", "cycles", "errors", "paths")
+COMMON = ("spec", "cycles", "errors", "paths", "chat", "prompt_text", "similarity")
 PURE = (*LAYERS, "lake", *COMMON, "starter", "overview", "published", "terminal")
 MAY_IMPORT_COMPONENTS = ("components", "defs")
 NETWORK = ("aiohttp", "ftplib", "http", "httpx", "openai", "requests", "smtplib", "socket", "urllib")

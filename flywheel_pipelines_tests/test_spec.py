@@ -16,7 +16,8 @@ from pydantic import BaseModel
 
 from flywheel_pipelines.errors import SpecError
 from flywheel_pipelines.paths import DEFS_DIR
-from flywheel_pipelines.spec import FlywheelSpec, _nested_model, load_spec, parse_spec
+from flywheel_pipelines.spec import FlywheelSpec, load_spec, parse_spec
+from flywheel_pipelines.spec.explaining import nested_models
 from flywheel_pipelines.starter import starter_yaml, write_starter
 
 WEDNESDAY = date(2026, 1, 7)
@@ -31,7 +32,7 @@ def changed(key: str, value: object) -> dict[str, Any]:
     *sections, last = key.split(".")
     section = attributes
     for name in sections:
-        section = section[name]
+        section = section.setdefault(name, {})
     if value is GONE:
         del section[last]
     else:
@@ -94,7 +95,7 @@ IMPOSSIBLE = {
     "floor_is_yes": ("floor.above", True, "True", "no value for this key"),
     "floor_is_nan": ("floor.above", float("nan"), "nan", "finite number"),
     "floor_is_infinite": ("floor.above", float("inf"), "inf", "finite number"),
-    "floor_word": ("floor.above", "contrl", "'contrl'", "'control', 'mean' or 'quantile'"),
+    "floor_word": ("floor.above", "contrl", "'contrl'", "'control', 'mean', 'quantile' or 'off'"),
     "certain": ("floor.confidence", 1, "found 1", "less than 1"),
     "coin_toss": ("floor.confidence", 0.5, "0.5", "greater than 0.5"),
     "no_exposure": ("floor.min_exposure", 0, "found 0", "greater than or equal to 1"),
@@ -250,8 +251,7 @@ def test_every_flywheel_of_the_project_loads() -> None:
 def fields_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str | None]]:
     for name, field in model.model_fields.items():
         yield f"{prefix}{name}", field.description
-        nested = _nested_model(field.annotation)
-        if nested is not None:
+        for nested in nested_models(field.annotation):
             yield from fields_of(nested, f"{prefix}{name}.")
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from flywheel_pipelines.errors import ContractError
 from flywheel_pipelines.lake.store import content_hash
 from flywheel_pipelines.lake.tables import REFERENCE_CORPUS
-from flywheel_pipelines.learning.similarity import shingle_similarity, shingles_of
+from flywheel_pipelines.similarity import shingle_similarity, shingles_of
 
 
 def build_corpus(

@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from flywheel_pipelines.learning.similarity import shingle_similarity, shingles_of
+from flywheel_pipelines.similarity import shingle_similarity, shingles_of
 
 PUBLICATION_SHARE = 0.02
 """Variance that belongs to one publication of a text, not to its words: equal texts are not known to do equally well.

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from flywheel_pipelines.errors import ContractError
 from flywheel_pipelines.lake.tables import REFERENCE_CORPUS
 from flywheel_pipelines.learning.corpus import build_corpus, corpus_version
-from flywheel_pipelines.learning.similarity import text_similarity
+from flywheel_pipelines.similarity import text_similarity
 
 MONDAY = date(2026, 1, 5)
 WORDS = ["river", "lantern", "orchard", "copper", "violin", "harbour", "meadow", "thunder", "biscuit", "glacier"]

@@ -130,14 +130,15 @@ REFRESHED_PROMPT = TableContract(
     key=("prompt_version",),
     schema=pa.schema(
         [
-            column("prompt_version", TEXT, "Hash of the text."),
+            column("prompt_version", TEXT, "Hash of the text and of the references it shows."),
             column("parent_version", TEXT, "The version before; null for the first.", nullable=True),
             column("corpus_version", TEXT, "Corpus it was rendered from."),
             column("template_hash", TEXT, "Hash of the template."),
             column("author", TEXT, "Who or what made it: template, references."),
             column("n_references", WHOLE, "References it shows."),
             column("is_changed", FLAG, "Whether it differs from the parent."),
-            column("text", TEXT, "The prompt."),
+            column("frame", TEXT, "The prompt with slots for the references and the brief."),
+            column("text", TEXT, "The prompt with all its references; the brief still to be filled in."),
         ]
     ),
 )

@@ -8,7 +8,7 @@ import pyarrow as pa
 from flywheel_pipelines.lake.contracts import TableContract, column
 from flywheel_pipelines.lake.tables.types import DAY, INSTANT, REAL, TEXT, WHOLE
 
-_FACT = [
+FACT = [
     column("batch_id", TEXT, "Hash of the content this row came with; the same file twice is one batch."),
     column("recorded_at", INSTANT, "When this project learned of the row. 'As known at D' keeps rows up to D."),
     column("source_row", WHOLE, "Row number in the source file, the first data row being 1."),
@@ -44,7 +44,7 @@ QUARANTINE = TableContract(
     partition_by=("flywheel",),
     schema=pa.schema(
         [
-            *_FACT,
+            *FACT,
             column("source", TEXT, "File the row came from."),
             column("field", TEXT, "Column that was wrong."),
             column("found", TEXT, "What stood there, shortened to 200 characters."),
@@ -67,7 +67,26 @@ ARCHIVE_CANDIDATES = TableContract(
             column("segment", TEXT, "Group of briefs that are expected to behave alike."),
             column("title", TEXT, "Short human name of the brief."),
             column("text", TEXT, "The candidate as a person wrote it."),
-            *_FACT,
+            *FACT,
+        ]
+    ),
+)
+
+
+BRIEF_LEDGER = TableContract(
+    name="brief_ledger",
+    layer="production",
+    description="Every brief ever received, by the cycle it is wanted in; the latest recorded row of a brief counts.",
+    key=("brief_id", "recorded_at", "source_row"),
+    kind="ledger",
+    schema=pa.schema(
+        [
+            column("brief_id", TEXT, "The thing to produce."),
+            column("segment", TEXT, "Group of briefs that are expected to behave alike."),
+            column("title", TEXT, "Short human name of the brief."),
+            column("locale", TEXT, "Language tag of what is to be written; null when open.", nullable=True),
+            column("fields", TEXT, "Everything else that the brief says, as JSON."),
+            *FACT,
         ]
     ),
 )
@@ -85,7 +104,7 @@ METRIC_LEDGER = TableContract(
             column("measure", TEXT, "What was counted, e.g. clicks."),
             column("measured_on", DAY, "The day the measurement is about."),
             column("value", REAL, "The count or amount."),
-            *_FACT,
+            *FACT,
         ]
     ),
 )
@@ -104,7 +123,7 @@ THRESHOLDS = TableContract(
             column("metric", TEXT, "The metric the floor is about."),
             column("rule", TEXT, "The rule as JSON: above, min_exposure, confidence, better."),
             column("effective_from", DAY, "First cycle the rule judges."),
-            *_FACT,
+            *FACT,
         ]
     ),
 )

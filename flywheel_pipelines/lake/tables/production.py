@@ -3,6 +3,7 @@
 import pyarrow as pa
 
 from flywheel_pipelines.lake.contracts import TableContract, column
+from flywheel_pipelines.lake.tables.ledgers import FACT
 from flywheel_pipelines.lake.tables.types import DAY, FLAG, INSTANT, REAL, TEXT, WHOLE
 
 BRIEFS = TableContract(
@@ -15,6 +16,13 @@ BRIEFS = TableContract(
             column("brief_id", TEXT, "The thing to produce."),
             column("segment", TEXT, "Group of briefs that are expected to behave alike."),
             column("title", TEXT, "Short human name of the brief."),
+            column(
+                "locale",
+                TEXT,
+                "Language tag of the output, e.g. en or pt-BR; null when open.",
+                nullable=True,
+            ),
+            column("fields", TEXT, "Everything else that the brief says, as JSON; null for archives.", nullable=True),
             column("n_candidates", WHOLE, "Existing candidates to choose from; 0 when they are yet to be written."),
         ]
     ),
@@ -36,11 +44,18 @@ CYCLE_MANIFEST = TableContract(
                 nullable=True,
             ),
             column("prompt_version", TEXT, "Version of the prompt, hash of its text."),
+            column("control_prompt_version", TEXT, "Version of the treadmill's prompt, which has no references."),
+            column(
+                "challenger_prompt_version", TEXT, "Version of the prompt on trial; null without one.", nullable=True
+            ),
             column("corpus_version", TEXT, "Version of the reference corpus, hash of its entries."),
             column("scoring_model_version", TEXT, "Version of the scoring model, hash of its coefficients."),
             column("threshold_version", TEXT, "Version of the quality floor, hash of its rule."),
             column("config_hash", TEXT, "Hash of the settings."),
             column("settings", TEXT, "The flywheel's settings as JSON, as they were when the cycle was opened."),
+            column("model", TEXT, "The language model that writes; null when nothing is written.", nullable=True),
+            column("output_schema", TEXT, "JSON Schema of an output; null for plain text.", nullable=True),
+            column("attempt", WHOLE, "How often the cycle's outputs were produced on purpose, from 1."),
             column("is_synthetic", FLAG, "Whether the cycle runs on synthetic or simulated data."),
             column(
                 "knowledge_cutoff",
@@ -64,9 +79,18 @@ GENERATED_OUTPUTS = TableContract(
             column("output_id", TEXT, "Short id, fit for a tracking tag."),
             column("brief_id", TEXT, "The brief it answers."),
             column("segment", TEXT, "The brief's segment."),
-            column("variant", WHOLE, "Number of the candidate within its brief, from 0."),
-            column("text", TEXT, "The output itself."),
+            column("arm", TEXT, "Arm it was written for; null where any arm may publish it.", nullable=True),
+            column("variant", WHOLE, "Number of the candidate within its brief and arm, from 0."),
+            column("attempt", WHOLE, "The attempt that produced it, from 1."),
+            column("is_superseded", FLAG, "Whether a later attempt took its place."),
+            column("text", TEXT, "The output itself, as a reader sees it."),
+            column("content", TEXT, "Its parts as JSON, by the output schema; null for archives.", nullable=True),
             column("producer", TEXT, "Kind of producer: archive, llm."),
+            column("model", TEXT, "The language model that wrote it; null for archives.", nullable=True),
+            column(
+                "request_key", TEXT, "The request in llm_requests that it answers; null for archives.", nullable=True
+            ),
+            column("blocked", TEXT, "Why a guardrail keeps it from going out; null when it may.", nullable=True),
             column(
                 "candidate_id", TEXT, "Id in the archive it was taken from; null when newly written.", nullable=True
             ),
@@ -77,7 +101,8 @@ GENERATED_OUTPUTS = TableContract(
             column(
                 "predicted", REAL, "Scoring model's prediction, log ratio to the brief's mean, made before publishing."
             ),
-            column("rank", WHOLE, "Rank by prediction within the brief, 1 = best."),
+            column("rank", WHOLE, "Rank by prediction among those of its brief, arm and attempt, 1 = best."),
+            column("n_references_dropped", WHOLE, "References that the prompt had no room for."),
         ]
     ),
 )
@@ -100,6 +125,24 @@ PUBLISHED_OUTPUTS = TableContract(
                 "weight", REAL, "Share of this output in its arm's result for the brief; sums to 1 per brief and arm."
             ),
             column("probability", REAL, "Probability with which the arm's rule publishes this output for its brief."),
+            column("choice", TEXT, "How it was chosen: best, explored, drawn or all."),
+        ]
+    ),
+)
+
+
+EXPORTS = TableContract(
+    name="exports",
+    layer="production",
+    description="When each published output first went to the outbox; what an export says is new.",
+    key=("output_id", "arm"),
+    kind="ledger",
+    schema=pa.schema(
+        [
+            column("output_id", TEXT, "The output."),
+            column("arm", TEXT, "The arm it was published for."),
+            column("export", WHOLE, "Number of the cycle's export that it went out with, from 1."),
+            *FACT,
         ]
     ),
 )

@@ -1,0 +1,38 @@
+"""The YAML contract of a flywheel: the one place where configuration is read and refused.
+
+Here: the pydantic models behind `defs/<name>/defs.yaml`, by section, and `load_spec`. Not here: what a setting does; no
+other module checks configuration again.
+"""
+
+from flywheel_pipelines.spec.explaining import explain_keys
+from flywheel_pipelines.spec.flywheel import COMPONENT_TYPE, FlywheelSpec
+from flywheel_pipelines.spec.producers import (
+    ArchiveProducer,
+    FeedSpec,
+    GuardrailsSpec,
+    LlmProducer,
+    PriceSpec,
+    PromptSpec,
+)
+from flywheel_pipelines.spec.reading import load_spec, parse_spec
+from flywheel_pipelines.spec.rules import ArmsSpec, CorpusSpec, FloorSpec, RateMetric
+from flywheel_pipelines.spec.section import NAME_PATTERN
+
+__all__ = [
+    "COMPONENT_TYPE",
+    "NAME_PATTERN",
+    "ArchiveProducer",
+    "ArmsSpec",
+    "CorpusSpec",
+    "FeedSpec",
+    "FloorSpec",
+    "FlywheelSpec",
+    "GuardrailsSpec",
+    "LlmProducer",
+    "PriceSpec",
+    "PromptSpec",
+    "RateMetric",
+    "explain_keys",
+    "load_spec",
+    "parse_spec",
+]

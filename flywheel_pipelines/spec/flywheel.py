@@ -1,0 +1,142 @@
+"""One flywheel's spec as a whole: the sections, and what they must agree on.
+
+Not here: the sections themselves (`producers`, `rules`), or reading files (`reading`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import date
+from typing import Annotated, Any, Self
+
+from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
+
+from flywheel_pipelines.cycles import Cadence, cycle_of, shift_cycle
+from flywheel_pipelines.spec.explaining import detail_of
+from flywheel_pipelines.spec.producers import (
+    ArchiveProducer,
+    BriefsSpec,
+    FeedSpec,
+    GuardrailsSpec,
+    Producer,
+    PromptSpec,
+)
+from flywheel_pipelines.spec.rules import ArmsSpec, CorpusSpec, FloorSpec, RateMetric, ScoringModelSpec
+from flywheel_pipelines.spec.section import NAME_PATTERN, Name, Section
+
+COMPONENT_TYPE = "flywheel_pipelines.components.FlywheelComponent"
+OWNER_PATTERN = r"^(team:[A-Za-z0-9_-]+|[^@\s]+@[^@\s]+\.[^@\s]+)$"
+
+
+class FlywheelSpec(Section):
+    """One flywheel: one kind of output, its metrics, its threshold, its prompt."""
+
+    name: str = Field(pattern=NAME_PATTERN, description="Name, also the group and asset key prefix in Dagster.")
+    description: str = Field(default="", description="What this flywheel is for, shown in the Dagster UI.")
+    cadence: Cadence = Field(default=Cadence.WEEKLY, description="daily, weekly or monthly.")
+    start: date = Field(
+        ge=date(1970, 1, 1), lt=date(2200, 1, 1), description="First day of the first cycle, a Monday for weekly."
+    )
+    owners: list[Annotated[str, Field(pattern=OWNER_PATTERN)]] = Field(
+        default_factory=list, description="team:<name> or an e-mail address."
+    )
+    is_synthetic: bool = Field(
+        default=False, description="Declared true when what it runs on is synthetic or simulated."
+    )
+    briefs: BriefsSpec = Field(
+        default_factory=lambda: BriefsSpec(feed="archive"), description="Where briefs come from."
+    )
+    producer: Producer = Field(description="Who produces outputs.")
+    arms: ArmsSpec = Field(default_factory=ArmsSpec, description="Shares of the arms.")
+    metrics: dict[Name, RateMetric] = Field(min_length=1, description="Metrics by name.")
+    measurement_window: int = Field(default=1, ge=1, le=52, description="Cycles until feedback counts as mature.")
+    floor: FloorSpec = Field(description="The quality floor.")
+    corpus: CorpusSpec = Field(default_factory=CorpusSpec, description="The reference corpus.")
+    prompt: PromptSpec = Field(default_factory=PromptSpec, description="The prompt.")
+    guardrails: GuardrailsSpec = Field(
+        default_factory=GuardrailsSpec, description="What keeps an output from going out."
+    )
+    scoring_model: ScoringModelSpec = Field(default_factory=ScoringModelSpec, description="The scoring model.")
+    feeds: dict[Name, FeedSpec] = Field(default_factory=dict, description="Files that come in, by name.")
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _say_what_is_allowed(cls, data: Any, check: ModelWrapValidatorHandler[Self]) -> Self:
+        """Unknown keys are refused with the keys there are, also where Dagster and not `load_spec` shows the error."""
+        try:
+            return check(data)
+        except ValidationError as error:
+            raise ValidationError.from_exception_data(
+                cls.__name__, [detail_of(found, cls) for found in error.errors()]
+            ) from None
+
+    @model_validator(mode="after")
+    def _start_begins_a_cycle(self) -> Self:
+        first = cycle_of(self.start, self.cadence)
+        if first != self.start:
+            later = shift_cycle(first, self.cadence, 1)
+            raise ValueError(
+                f"start: {self.start} ({self.start:%A}) does not begin a {self.cadence} cycle; "
+                f"allowed here: {first} or {later}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _floor_names_a_metric(self) -> Self:
+        if self.floor.metric not in self.metrics:
+            raise ValueError(
+                f"floor.metric: {self.floor.metric!r} is not one of the metrics: {', '.join(self.metrics)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _archive_publishes_what_arms_compare(self) -> Self:
+        whole_control = self.arms.comparison == "within_brief" and self.arms.control == 1.0
+        if isinstance(self.producer, ArchiveProducer) and self.producer.publish == "all" and not whole_control:
+            raise ValueError(
+                "producer.publish: all sends every candidate of every brief out, so each brief is its own control; "
+                "write arms: {control: 1.0, comparison: within_brief}, or producer.publish: choice"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_challenger_has_a_prompt_and_a_share(self) -> Self:
+        if (self.arms.challenger > 0) != (self.prompt.challenger is not None):
+            raise ValueError(
+                "arms.challenger and prompt.challenger go together: the share of briefs on trial, and the template "
+                "that is tried; write both or neither"
+            )
+        if self.arms.challenger and isinstance(self.producer, ArchiveProducer):
+            raise ValueError("arms.challenger: an archive producer writes nothing, so no prompt can be on trial")
+        return self
+
+    @model_validator(mode="after")
+    def _written_briefs_come_from_a_feed(self) -> Self:
+        if isinstance(self.producer, ArchiveProducer):
+            return self
+        feeds = [name for name, feed in self.feeds.items() if feed.kind == "briefs"]
+        if self.briefs.feed not in feeds:
+            raise ValueError(
+                f"briefs.feed: {self.briefs.feed!r} is not one of the feeds of kind briefs "
+                f"({', '.join(feeds) or 'there is none'}); a model needs to be told what to write"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _floor_can_be_computed(self) -> Self:
+        if self.floor.above == "control" and self.arms.control == "off":
+            raise ValueError(
+                "floor.above: control needs a control arm, but arms.control is off; "
+                "write floor.above: mean, or a number"
+            )
+        return self
+
+    @property
+    def metric(self) -> RateMetric:
+        """The metric that the floor and the lift are about."""
+        return self.metrics[self.floor.metric]
+
+    @property
+    def config_hash(self) -> str:
+        """Hash of every setting, defaults included (16 hex digits)."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]

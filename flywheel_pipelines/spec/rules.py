@@ -1,0 +1,123 @@
+"""The rules of the game: arms, metrics, the quality floor, the corpus, the scoring model.
+
+Not here: who produces outputs (`producers`), and what a rule does (`production`, `learning`).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from flywheel_pipelines.spec.section import NAME_PATTERN, Section, Share
+
+MIN_CONTROL_SHARE = 0.05
+"""Below this share the control arm is too thin to notice a treadmill; `control: off` must be said out loud."""
+
+
+class ArmsSpec(Section):
+    """How much of production stays on the treadmill, so that the flywheel has something to be measured against."""
+
+    control: float | Literal["off"] = Field(
+        default=0.2,
+        description="Share of briefs with a control output, 0.05 to 1; `off` gives up the proof that it compounds.",
+    )
+    challenger: float = Field(default=0.0, ge=0, le=0.5, description="Share of briefs that try `prompt.challenger`.")
+    comparison: Literal["between_briefs", "within_brief"] = Field(
+        default="between_briefs",
+        description="between_briefs: each brief belongs to one arm. within_brief: a brief is answered by both arms.",
+    )
+
+    @field_validator("control", mode="before")
+    @classmethod
+    def _yaml_off_is_a_word(cls, value: object) -> object:
+        # YAML 1.1 reads a bare `off` as false.
+        if value is False:
+            return "off"
+        if value is True or isinstance(value, str):
+            if value == "off":
+                return value
+            raise ValueError(f"expected a share between {MIN_CONTROL_SHARE} and 1, or off")
+        return value
+
+    @model_validator(mode="after")
+    def _control_is_large_enough(self) -> Self:
+        if self.control == "off":
+            return self
+        top = 1.0 if self.comparison == "within_brief" else 0.95
+        if not MIN_CONTROL_SHARE <= self.control <= top:
+            raise ValueError(
+                f"control: {self.control} is outside {MIN_CONTROL_SHARE} to {top} for comparison: {self.comparison}. "
+                "A smaller control arm cannot show whether the flywheel compounds. "
+                "Write control: off to go without that proof."
+            )
+        if self.comparison == "between_briefs" and self.control + self.challenger > 0.95:
+            raise ValueError(
+                f"control: {self.control} and challenger: {self.challenger} leave the flywheel less than 5% of briefs"
+            )
+        return self
+
+
+class RateMetric(Section):
+    """Successes per trial."""
+
+    kind: Literal["rate"] = Field(description="rate: successes out of exposure.")
+    successes: str = Field(pattern=NAME_PATTERN, description="Measure that counts the successes, e.g. clicks.")
+    exposure: str = Field(pattern=NAME_PATTERN, description="Measure that counts the trials, e.g. impressions.")
+    better: Literal["higher", "lower"] = Field(default="higher", description="Which direction is good.")
+
+    @model_validator(mode="after")
+    def _measures_differ(self) -> Self:
+        if self.successes == self.exposure:
+            raise ValueError(f"successes and exposure are both {self.exposure!r}; a rate needs two measures")
+        return self
+
+
+class FloorSpec(Section):
+    """The quality floor: what an output must beat before it may become a reference."""
+
+    metric: str = Field(description="One of the flywheel's metrics.")
+    above: float | Literal["control", "mean", "quantile", "off"] = Field(
+        default="control",
+        description="control: the control arm (of the same brief where it was measured); mean: the mean of past "
+        "cycles; quantile: the quantile of past cycles; or a number. off: no floor, everything measured is fed back.",
+    )
+    quantile: Share | None = Field(default=None, description="Which quantile of past outputs, for above: quantile.")
+    min_exposure: float = Field(ge=1, description="Trials an output needs before it is judged.")
+    confidence: float = Field(
+        default=0.9, gt=0.5, lt=1, description="Probability of beating the floor that promotion needs."
+    )
+
+    @field_validator("above", mode="before")
+    @classmethod
+    def _yaml_off_is_a_word(cls, value: object) -> object:
+        # YAML 1.1 reads a bare `off` as false.
+        return "off" if value is False else value
+
+    @model_validator(mode="after")
+    def _quantile_goes_with_above(self) -> Self:
+        if (self.above == "quantile") != (self.quantile is not None):
+            raise ValueError("quantile and above: quantile go together: write both or neither")
+        return self
+
+
+class CorpusSpec(Section):
+    """Which proven winners the next prompt shows."""
+
+    size: int = Field(default=24, ge=1, le=1000, description="References in all.")
+    per_segment: int = Field(default=6, ge=1, description="References per segment.")
+    near_duplicate: float = Field(
+        default=0.85,
+        gt=0,
+        le=1,
+        description="Text similarity from which two outputs count as one family; the best stays.",
+    )
+    lookback: int = Field(default=52, ge=1, le=1040, description="Cycles whose promoted outputs may be references.")
+
+
+class ScoringModelSpec(Section):
+    """The model that predicts from text which output wins."""
+
+    window: int = Field(
+        default=104, ge=1, le=1040, description="Cycles it learns from, so that a close never costs more."
+    )
