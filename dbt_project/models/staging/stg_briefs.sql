@@ -17,6 +17,8 @@ renamed as (
         ---------- text
         segment,
         title,
+        locale,
+        fields,
 
         ---------- numerics
         n_candidates,

@@ -13,6 +13,8 @@ renamed as (
         ---------- ids
         flywheel,
         prompt_version,
+        control_prompt_version,
+        challenger_prompt_version,
         corpus_version,
         scoring_model_version,
         threshold_version,
@@ -20,6 +22,11 @@ renamed as (
 
         ---------- text
         settings,
+        model,
+        output_schema,
+
+        ---------- numerics
+        attempt,
 
         ---------- booleans
         is_synthetic,

@@ -14,18 +14,28 @@ renamed as (
         flywheel,
         output_id,
         brief_id,
+        request_key,
         candidate_id,
         prompt_version,
 
         ---------- text
         segment,
+        arm,
         text,
+        content,
         producer,
+        model,
+        blocked,
 
         ---------- numerics
         variant,
+        attempt,
         predicted,
         rank,
+        n_references_dropped,
+
+        ---------- booleans
+        is_superseded,
 
         ---------- dates
         cycle,

@@ -19,6 +19,7 @@ renamed as (
         arm,
         segment,
         text,
+        choice,
 
         ---------- numerics
         predicted,

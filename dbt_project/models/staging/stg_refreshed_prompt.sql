@@ -19,6 +19,7 @@ renamed as (
 
         ---------- text
         author,
+        frame,
         text,
 
         ---------- numerics
