@@ -54,16 +54,16 @@ def batch_of(archive: Path) -> ArchiveBatch:
 @contextmanager
 def quick_replays(*, publish: bool, keep_runs: bool) -> Iterator[None]:
     """Replays without what takes three quarters of their time: publishing, and Dagster's book of runs on disk."""
-    execute = replay_module._execute
+    execute = replay_module.execute_job
 
     def execute_flywheel(job: dg.JobDefinition, *others: Any) -> None:
         if job.name.startswith(FLYWHEEL):
             execute(job, *others)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(replay_module, "_definitions", definitions)
+        patch.setattr(replay_module, "load_definitions", definitions)
         if not publish:
-            patch.setattr(replay_module, "_execute", execute_flywheel)
+            patch.setattr(replay_module, "execute_job", execute_flywheel)
         if not keep_runs:
             patch.setattr(replay_module, "open_instance", lambda _: dg.DagsterInstance.ephemeral())
         yield

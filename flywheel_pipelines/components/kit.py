@@ -3,7 +3,7 @@
 Here: the asset decorator with group, owners, kinds, tags and column schema; row counts and previews as metadata.
 Dependencies are the arrows of the loop, so that the graph reads as the loop: what a step reads from further upstream
 adds no arrow, since it neither orders nor selects anything that the loop does not; `input_versions` records it.
-Not here: the assets (`production_assets.py`, `learning_assets.py`) and any logic.
+Not here: the assets (`production_assets.py`, `learning_assets.py`) and any logic (`loop`).
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ import dagster as dg
 import pyarrow as pa
 
 from flywheel_pipelines.components.resources import LakeResource
-from flywheel_pipelines.cycles import partitions_definition, shift_cycle
-from flywheel_pipelines.errors import FlywheelError, SpecError
+from flywheel_pipelines.cycles import partitions_definition
+from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.lake.contracts import PARTITION_COLUMNS, TableContract
-from flywheel_pipelines.lake.store import Lake, WrittenPartition
-from flywheel_pipelines.lake.versions import record_inputs
-from flywheel_pipelines.learning.prompt import DEFAULT_TEMPLATE
+from flywheel_pipelines.loop.flywheel import Flywheel
+from flywheel_pipelines.loop.recorder import Markdown, Recorder
 from flywheel_pipelines.spec import FlywheelSpec
 
 LOOP: Mapping[str, frozenset[str]] = {
@@ -50,21 +49,8 @@ class AssetKit:
     def __init__(self, spec: FlywheelSpec, folder: Path | None = None) -> None:
         """A flywheel from its checked spec; relative file names in it are looked up in `folder`."""
         self.spec = spec
-        self.folder = folder or Path()
+        self.flywheel = Flywheel(spec, folder)
         self.partitions = partitions_definition(spec.start, spec.cadence)
-
-    def prompt_template(self) -> str:
-        """The prompt template, read when a step needs it. Raises SpecError when the file named is not there."""
-        if self.spec.prompt.template is None:
-            return DEFAULT_TEMPLATE
-        path = self.folder / self.spec.prompt.template
-        try:
-            return path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpecError(
-                f"{path}: the prompt template cannot be read ({error}). Key prompt.template names a UTF-8 text file "
-                "relative to the flywheel's defs.yaml; leave the key out for the built-in template."
-            ) from error
 
     def key(self, table: TableContract) -> dg.AssetKey:
         """Asset key of one of the flywheel's tables."""
@@ -105,11 +91,10 @@ class AssetKit:
         )
 
     @contextmanager
-    def step(self, context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[tuple[Lake, Recorder]]:
-        """The lake, and a recorder of what the step writes; errors meant for people end the step with their words."""
-        store = lake.open()
+    def step(self, context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[Recorder]:
+        """A recorder of what the step writes to the lake; errors meant for people end the step with their words."""
         try:
-            yield store, Recorder(context, store, self.spec.name)
+            yield Recorder(lake.open(), self.spec.name, context.log.debug)
         except FlywheelError as error:
             # What the user has to put right does not come right by trying again.
             raise dg.Failure(description=str(error), allow_retries=False) from error
@@ -118,46 +103,34 @@ class AssetKit:
         """The cycles this run is about, in order."""
         return sorted(date.fromisoformat(key) for key in context.partition_keys)
 
-    def previous(self, cycle: date) -> date:
-        """The cycle before."""
-        return shift_cycle(cycle, self.spec.cadence, -1)
+
+def result(recorder: Recorder, shown: Mapping[str, Any] | None = None) -> dg.MaterializeResult:
+    """Row counts over the run, a preview of the last cycle, and whatever the step says about itself."""
+    written = recorder.written
+    metadata: dict[str, Any] = {"dagster/partition_row_count": written[-1][1].n_rows if written else 0}
+    # An asset writes its own table last in every cycle; the tables that it fills besides are not its rows.
+    own = [partition for name, partition in written if name == written[-1][0]]
+    if len(own) > 1:
+        metadata["cycles"] = len(own)
+        metadata["rows_in_run"] = sum(partition.n_rows for partition in own)
+    # What the asset says about itself comes first: a preview fills the page.
+    metadata |= {key: _metadata_value(value) for key, value in (shown or {}).items()}
+    if recorder.last is not None and recorder.last.num_rows:
+        metadata["preview"] = dg.MetadataValue.md(preview(recorder.last))
+    version = written[-1][1].version if written else None
+    return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(version) if version else None)
 
 
-class Recorder:
-    """Writes the partitions of one asset run and collects what the UI shows about them."""
+def _metadata_value(value: object) -> Any:
+    if isinstance(value, Markdown):
+        return dg.MetadataValue.md(value)
+    if isinstance(value, Mapping):
+        return dg.MetadataValue.json({key: _plain(item) for key, item in value.items()})
+    return dg.MetadataValue.json([_plain(item) for item in value]) if isinstance(value, list | tuple) else value
 
-    def __init__(self, context: dg.AssetExecutionContext, lake: Lake, flywheel: str) -> None:
-        self._context, self._lake, self._flywheel = context, lake, flywheel
-        self._written: list[tuple[str, WrittenPartition]] = []
-        self._last: pa.Table | None = None
 
-    def write(
-        self, table: TableContract, data: pa.Table, cycle: date, inputs: Iterable[tuple[TableContract, date]] = ()
-    ) -> None:
-        """Replace one partition, then note which versions it was computed from.
-
-        In this order, a kill in between leaves a partition that looks stale and is computed again, never a wrong one.
-        """
-        written = self._lake.write(table, data, flywheel=self._flywheel, cycle=cycle)
-        record_inputs(self._lake, table, self._flywheel, cycle, inputs)
-        self._written.append((table.name, written))
-        self._last = data
-        self._context.log.debug("%s %s: %s rows, version %s", table.name, cycle, written.n_rows, written.version)
-
-    def result(self, extra: Mapping[str, Any] | None = None) -> dg.MaterializeResult:
-        """Row counts over the run, a preview of the last cycle, and whatever the asset adds."""
-        metadata: dict[str, Any] = {"dagster/partition_row_count": self._written[-1][1].n_rows if self._written else 0}
-        # An asset writes its own table last in every cycle; the tables that it fills besides are not its rows.
-        own = [written for name, written in self._written if name == self._written[-1][0]]
-        if len(own) > 1:
-            metadata["cycles"] = len(own)
-            metadata["rows_in_run"] = sum(written.n_rows for written in own)
-        # What the asset says about itself comes first: a preview fills the page.
-        metadata |= extra or {}
-        if self._last is not None and self._last.num_rows:
-            metadata["preview"] = dg.MetadataValue.md(preview(self._last))
-        version = self._written[-1][1].version if self._written else None
-        return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(version) if version else None)
+def _plain(value: object) -> object:
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
 def furthest(assets: Iterable[str]) -> list[str]:

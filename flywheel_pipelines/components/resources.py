@@ -1,9 +1,13 @@
-"""The resource that the assets use: the lake with its DuckDB connections."""
+"""The resources that the assets use: the lake with its DuckDB connections, and whoever writes."""
+
+from datetime import UTC, datetime
 
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 
 from flywheel_pipelines.lake.store import Lake
+from flywheel_pipelines.llm.provider import Provider, provider_from_environment
+from flywheel_pipelines.loop.writing import ProviderWriters
 from flywheel_pipelines.paths import DataPaths
 
 
@@ -15,3 +19,27 @@ class LakeResource(dg.ConfigurableResource):
     def open(self) -> Lake:
         """The lake of the data directory that is in force when the step runs."""
         return Lake(DataPaths.from_environment().lake, connect=self.duckdb.get_connection)
+
+
+class LlmResource(dg.ConfigurableResource):
+    """Language models behind an OpenAI-compatible endpoint; the offline writer where none is configured.
+
+    The endpoint and its key come from the environment alone (OPENAI_BASE_URL, OPENAI_API_KEY), so that neither stands
+    in a file, in run config, or in the UI.
+    """
+
+    def writers(self, recorded_at: datetime | None = None) -> ProviderWriters:
+        """Whoever answers requests in this step; `recorded_at` is recorded instead of now."""
+        return ProviderWriters(
+            provider=provider_from_environment(),
+            journal=DataPaths.from_environment().journal,
+            offline=offline_provider,
+            now=lambda: recorded_at or datetime.now(UTC),
+        )
+
+
+def offline_provider() -> Provider:
+    """The offline writer on loopback, started once per process."""
+    from flywheel_pipelines.llm.offline.server import shared_server
+
+    return Provider(base_url=shared_server().base_url, api_key="offline", name="offline writer", is_offline=True)

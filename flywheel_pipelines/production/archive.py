@@ -43,14 +43,22 @@ def outputs_from_archive(
                     "output_id": output_id(flywheel, cycle, brief_id, str(row["candidate_id"])),
                     "brief_id": brief_id,
                     "segment": row["segment"],
+                    "arm": None,
                     "variant": variant,
+                    "attempt": 1,
+                    "is_superseded": False,
                     "text": row["text"],
+                    "content": None,
                     "producer": "archive",
+                    "model": None,
+                    "request_key": None,
+                    "blocked": None,
                     "candidate_id": row["candidate_id"],
                     "prompt_version": prompt_version,
                     "reference_ids": list(reference_ids),
                     "predicted": row["predicted"],
                     "rank": ranks[row["candidate_id"]],
+                    "n_references_dropped": 0,
                 }
             )
     return pa.Table.from_pylist(outputs, schema=GENERATED_OUTPUTS.schema)

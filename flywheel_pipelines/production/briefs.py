@@ -1,10 +1,15 @@
-"""Briefs of a cycle. Here: from the existing candidates to the list of things to produce. Not here: producing them."""
+"""Briefs of a cycle: the list of things to produce.
+
+Here: briefs of existing candidates, and briefs that were handed in. Not here: reading files, or producing anything.
+"""
 
 from __future__ import annotations
 
 import pyarrow as pa
 
 from flywheel_pipelines.lake.tables import BRIEFS
+
+_NOT_SAID = {"locale": None, "fields": None}
 
 
 def briefs_from_candidates(candidates: pa.Table) -> pa.Table:
@@ -16,7 +21,7 @@ def briefs_from_candidates(candidates: pa.Table) -> pa.Table:
     for row in candidates.to_pylist():
         brief = first.setdefault(
             row["brief_id"],
-            {"brief_id": row["brief_id"], "segment": row["segment"], "title": row["title"], "n_candidates": 0},
+            {**{name: row[name] for name in ("brief_id", "segment", "title")}, **_NOT_SAID, "n_candidates": 0},
         )
         brief["n_candidates"] = int(str(brief["n_candidates"])) + 1
     return pa.Table.from_pylist(list(first.values()), schema=BRIEFS.schema)
@@ -31,3 +36,15 @@ def latest_candidates(candidates: pa.Table) -> pa.Table:
         if known is None or row["recorded_at"] >= known["recorded_at"]:
             latest[key] = row
     return pa.Table.from_pylist(list(latest.values()), schema=candidates.schema)
+
+
+def briefs_from_ledger(ledger: pa.Table) -> pa.Table:
+    """The briefs of one cycle (contract `briefs`), sorted by id: the latest recorded row of each.
+
+    `ledger` follows the contract `brief_ledger`. Of rows recorded at one instant the one further down its file counts.
+    """
+    latest: dict[str, dict[str, object]] = {}
+    for row in sorted(ledger.to_pylist(), key=lambda row: (row["recorded_at"], row["source_row"])):
+        latest[row["brief_id"]] = {name: row[name] for name in ("brief_id", "segment", "title", "locale", "fields")}
+    rows = [{**latest[brief_id], "n_candidates": 0} for brief_id in sorted(latest)]
+    return pa.Table.from_pylist(rows, schema=BRIEFS.schema)

@@ -5,14 +5,17 @@ Here: the manifest row, and the rule that a cycle opens only on top of a closed 
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
+from typing import Any
 
 import pyarrow as pa
 
 from flywheel_pipelines.errors import CycleOrderError
 from flywheel_pipelines.lake.tables import CYCLE_MANIFEST
-from flywheel_pipelines.spec import FlywheelSpec
+from flywheel_pipelines.spec import FlywheelSpec, LlmProducer
 
 NOTHING_LEARNED = "none"
 """Version of a corpus or model that does not exist yet: the first cycle starts from the baseline."""
@@ -29,10 +32,36 @@ class CarriedIn:
     knowledge_cutoff: datetime | None
 
 
-def build_manifest(carried: CarriedIn, spec: FlywheelSpec, *, threshold_version: str, gap_allowed: bool) -> pa.Table:
-    """The one manifest row of a cycle (contract `cycle_manifest`)."""
+def build_manifest(
+    carried: CarriedIn,
+    spec: FlywheelSpec,
+    *,
+    threshold_version: str,
+    gap_allowed: bool,
+    control_prompt_version: str,
+    challenger_prompt_version: str | None = None,
+    output_schema: Mapping[str, Any] | None = None,
+    attempt: int = 1,
+) -> pa.Table:
+    """The one manifest row of a cycle (contract `cycle_manifest`).
+
+    Args:
+        carried: what the close of the cycle before hands over.
+        spec: the settings the cycle is opened with.
+        threshold_version: version of the quality floor.
+        gap_allowed: whether someone opened the cycle although its predecessor was never closed.
+        control_prompt_version: version of the treadmill's prompt.
+        challenger_prompt_version: version of the prompt on trial; None without one.
+        output_schema: JSON Schema of an output; None for plain text. Its keys keep their order: texts are read in it.
+        attempt: how often the cycle's outputs were produced on purpose, from 1.
+    """
     row = {
         **asdict(carried),
+        "control_prompt_version": control_prompt_version,
+        "challenger_prompt_version": challenger_prompt_version,
+        "model": spec.producer.model if isinstance(spec.producer, LlmProducer) else None,
+        "output_schema": json.dumps(output_schema, ensure_ascii=False) if output_schema is not None else None,
+        "attempt": attempt,
         "threshold_version": threshold_version,
         "config_hash": spec.config_hash,
         "settings": spec.model_dump_json(),

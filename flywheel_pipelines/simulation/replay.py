@@ -15,7 +15,6 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -26,12 +25,14 @@ from flywheel_pipelines.instance import open_instance
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake, content_hash
 from flywheel_pipelines.paths import DataPaths
+from flywheel_pipelines.simulation.dagster_runs import execute_job, load_definitions, replace_earlier
 from flywheel_pipelines.spec import FlywheelSpec
 
 Feedback = Literal["full", "partial"]
 OnCycle = Callable[[date, int, int], None]
 SOURCE_PREFIX = "replay of "
-_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+OWN_SOURCES = ("quality floor", "prompt")
+"""What opening a cycle records by itself; a flywheel that holds more than this and a replay is somebody's own."""
 
 
 @dataclass(frozen=True)
@@ -93,79 +94,33 @@ def run_replay(plan: ReplayPlan, paths: DataPaths, *, on_cycle: OnCycle = lambda
     """
     lake = Lake(paths.lake)
     with open_instance(paths) as instance:
-        definitions = _definitions()
-        _replace_earlier_replay(lake, instance, definitions, plan.spec.name)
+        definitions = load_definitions()
+        own = (SOURCE_PREFIX, *OWN_SOURCES)
+        replace_earlier(lake, instance, definitions, plan.spec.name, own=own, what="replay")
         deliver_candidates(lake, plan)
         opening = definitions.resolve_job_def(f"{plan.spec.name}__open")
         closing = definitions.resolve_job_def(f"{plan.spec.name}__close")
         cycles = plan.cycles
         for number, cycle in enumerate(cycles):
             on_cycle(cycle, number, len(cycles))
-            _execute(opening, instance, cycle, _open_config(plan, cycle))
+            execute_job(opening, instance, [cycle], _open_config(plan, cycle), "replay")
             deliver_feedback(lake, plan, cycle)
-            _execute(closing, instance, cycle, _close_config(plan, is_last=cycle == cycles[-1]))
+            execute_job(closing, instance, [cycle], _close_config(is_last=cycle == cycles[-1]), "replay")
         on_cycle(cycles[-1], len(cycles), len(cycles))
-        _execute(definitions.resolve_job_def("warehouse__publish"), instance, None, {})
+        execute_job(definitions.resolve_job_def("warehouse__publish"), instance, [], {}, "replay")
 
 
-def _definitions() -> dg.Definitions:
-    # Imported when a replay runs and not with the package: loading definitions reads every flywheel's YAML.
-    from flywheel_pipelines.definitions import defs
-
-    return defs()
-
-
-def _execute(job: dg.JobDefinition, instance: dg.DagsterInstance, cycle: date | None, config: dict[str, Any]) -> None:
-    result = job.execute_in_process(
-        partition_key=cycle.isoformat() if cycle else None,
-        instance=instance,
-        run_config={**config, **_QUIET},
-        tags={"replay": "true"},
-        raise_on_error=False,
-    )
-    if result.success:
-        return
-    failed = next(event for event in result.all_events if event.is_failure)
-    where = f"{job.name}, cycle {cycle}" if cycle else job.name
-    raise FlywheelError(f"{where}, step {failed.step_key}: {_cause(failed)}")
-
-
-def _cause(failed: dg.DagsterEvent) -> str:
-    """What went wrong in a failed step: the words meant for people where there are any, else the innermost error."""
-    data = failed.event_specific_data
-    for_people = getattr(getattr(data, "user_failure_data", None), "description", None)
-    error = getattr(data, "error", None)
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return for_people or (error.message.strip() if error else failed.message or "failed")
-
-
-def _open_config(plan: ReplayPlan, cycle: date) -> dict[str, Any]:
+def _open_config(plan: ReplayPlan, cycle: date) -> dict[str, dict[str, Any]]:
     config = {
         "recorded_at": cycle_start(cycle).isoformat(),
         "publish": "all" if plan.feedback == "full" else "choice",
         "is_synthetic": plan.is_synthetic,
     }
-    return {"ops": {f"{plan.spec.name}__{tables.CYCLE_MANIFEST.name}": {"config": config}}}
+    return {tables.CYCLE_MANIFEST.name: config}
 
 
-def _close_config(plan: ReplayPlan, *, is_last: bool) -> dict[str, Any]:
-    return {"ops": {f"{plan.spec.name}__{tables.MOMENTUM.name}": {"config": {"plot": is_last}}}}
-
-
-def _replace_earlier_replay(
-    lake: Lake, instance: dg.DagsterInstance, definitions: dg.Definitions, flywheel: str
-) -> None:
-    sources = lake.read(tables.BATCHES, flywheel, columns=["batch_id", "source"]).to_pylist()
-    others = [row["source"] for row in sources if not row["source"].startswith((SOURCE_PREFIX, "quality floor"))]
-    if others:
-        raise FlywheelError(
-            f"Flywheel {flywheel} holds data that no replay brought ({', '.join(sorted(set(others))[:3])}); a replay "
-            "would replace it. Replay into a folder of its own: FLYWHEEL_DATA_DIR=/some/folder flywheel replay FILE"
-        )
-    lake.drop(flywheel)
-    keys = [key for key in definitions.resolve_asset_graph().get_all_asset_keys() if key.path[0] == flywheel]
-    instance.wipe_assets(keys)
+def _close_config(*, is_last: bool) -> dict[str, dict[str, Any]]:
+    return {tables.MOMENTUM.name: {"plot": is_last}}
 
 
 def deliver_candidates(lake: Lake, plan: ReplayPlan) -> None:

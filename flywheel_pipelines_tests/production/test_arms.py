@@ -29,7 +29,11 @@ def generated(*sizes: int, best: int = 0) -> pa.Table:
             "output_id": f"b{brief}-{variant}",
             "brief_id": f"b{brief}",
             "segment": "all",
+            "arm": None,
             "variant": variant,
+            "attempt": 1,
+            "is_superseded": False,
+            "blocked": None,
             "text": f"text {variant}",
             "producer": "archive",
             "candidate_id": None,
@@ -37,6 +41,7 @@ def generated(*sizes: int, best: int = 0) -> pa.Table:
             "reference_ids": [],
             "predicted": 0.1 * variant,
             "rank": 1 + (variant - best) % size,
+            "n_references_dropped": 0,
         }
         for brief, size in enumerate(sizes)
         for variant in range(size)

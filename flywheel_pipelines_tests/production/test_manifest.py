@@ -76,7 +76,9 @@ def test_whatever_was_closed_learning_comes_from_the_past_only(
 
 
 def test_the_manifest_pins_everything_that_was_carried_in() -> None:
-    row = CYCLE_MANIFEST.conform(build_manifest(CARRIED, SPEC, threshold_version="floor", gap_allowed=False))
+    row = CYCLE_MANIFEST.conform(
+        build_manifest(CARRIED, SPEC, threshold_version="floor", control_prompt_version="base", gap_allowed=False)
+    )
     pinned = row.to_pylist()[0]
     assert (pinned["predecessor"], pinned["prompt_version"], pinned["corpus_version"]) == (W[0], "prompt", "corpus")
     assert (pinned["scoring_model_version"], pinned["threshold_version"]) == ("model", "floor")
@@ -84,6 +86,8 @@ def test_the_manifest_pins_everything_that_was_carried_in() -> None:
 
 
 def test_the_settings_of_the_day_can_be_read_back() -> None:
-    row = build_manifest(CARRIED, SPEC, threshold_version="floor", gap_allowed=True).to_pylist()[0]
+    row = build_manifest(
+        CARRIED, SPEC, threshold_version="floor", control_prompt_version="base", gap_allowed=True
+    ).to_pylist()[0]
     assert FlywheelSpec.model_validate_json(row["settings"]) == SPEC
     assert row["gap_allowed"] is True

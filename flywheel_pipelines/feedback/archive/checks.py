@@ -6,20 +6,19 @@ Not here: reading cells from files (`feedback.files`), and what the good rows be
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 
 import duckdb
 import pyarrow as pa
 
 from flywheel_pipelines.feedback.archive.mapping import ArchiveMapping
+from flywheel_pipelines.feedback.counts import WHOLE_NUMBER, why_no_count
 from flywheel_pipelines.feedback.files import RowProblem, shown
 from flywheel_pipelines.feedback.files.cells import SHOWN
 
 NAME_LIMIT = 200
 """Characters of a segment's name; it labels groups, axes and folders of reports."""
 
-_WHOLE_NUMBER = r"[0-9]{1,15}(\.0*)?"
 _CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
 _CONTROL_OR_BREAK = r"[\x00-\x1f\x7f]"
 _AGAIN = "Correct the row and hand the file in again."
@@ -27,7 +26,7 @@ _HOLDS_BREAK = f"holds control characters or line breaks, which a name cannot ha
 _HOLDS_CONTROL = f"holds control characters, which no text that people saw has. {_AGAIN}"
 
 # Each finds the wrong cells of one column of the view `kept`, whose columns are named after their role (see `reading`).
-_IS_COUNT = f"coalesce(regexp_full_match(ROLE, '{_WHOLE_NUMBER}'), false)"
+_IS_COUNT = f"coalesce(regexp_full_match(ROLE, '{WHOLE_NUMBER}'), false)"
 _WRONG_COUNTS = f"select source_row, ROLE as found from kept where not {_IS_COUNT}"
 _WRONG_TEXTS = f"select source_row, ROLE as found from kept where regexp_matches(ROLE, '{_CONTROL}')"
 _WRONG_PARTS = f"select source_row, ROLE as found from kept where regexp_matches(ROLE, '{_CONTROL_OR_BREAK}')"
@@ -60,7 +59,7 @@ def wrong_cells(
             problems.setdefault((row, field), RowProblem(row, field, shown(found), reason(found)))
 
     for role, field in (("exposure", exposure), ("successes", successes)):
-        add(_WRONG_COUNTS.replace("ROLE", role), field, _why_no_count)
+        add(_WRONG_COUNTS.replace("ROLE", role), field, why_no_count)
     add(_ABOVE_EXPOSURE, successes, lambda _: f"more {successes} than {exposure}; a success needs a trial. {_AGAIN}")
     add(_WRONG_DAYS, columns.cycle, lambda found: _why_no_day(found, reasons_for_days))
     add(_EMPTY.replace("ROLE", "text"), columns.text, lambda _: f"empty; expected the text that was shown. {_AGAIN}")
@@ -83,22 +82,6 @@ def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> Iterable[tuple[i
     # A wrong cell may be long; only what `shown_part` keeps of it leaves DuckDB.
     cut = f"select source_row, left(found, {SHOWN + 1}) from ({query}) order by source_row"
     return connection.execute(cut).fetchall()
-
-
-def _why_no_count(found: str | None) -> str:
-    if not found:
-        what = "empty"
-    elif found.casefold().lstrip("+-") in {"nan", "inf", "infinity", "null", "none", "na", "n/a"}:
-        what = "not a number"
-    elif re.fullmatch(r"-[0-9.,]+", found):
-        what = "negative"
-    elif re.fullmatch(r"\+?[0-9]*[.,][0-9]+", found):
-        what = "not a whole number (a decimal or thousands separator)"
-    elif re.fullmatch(r"[0-9]{16,}", found) or re.fullmatch(r"\+?[0-9.]+[eE]\+?[0-9]{2,}", found):
-        what = "too large, or not written in plain digits"
-    else:
-        what = "not a number in plain digits"
-    return f"{what}; expected a count such as 0 or 1250. {_AGAIN}"
 
 
 def _why_no_day(found: str | None, reasons: dict[str, str]) -> str:

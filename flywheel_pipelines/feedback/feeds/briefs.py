@@ -1,0 +1,121 @@
+"""Reading a file of briefs: things to produce, each wanted in the cycle of its date.
+
+Not here: the briefs of a cycle as they are produced (`production.briefs`), or what a prompt makes of a brief's fields.
+
+Decisions:
+- A brief's cycle is the cycle of its date. The same brief in two cycles is wanted twice.
+- The same brief again, in this file or in a later one, corrects it: the row recorded last counts.
+- Whatever the feed gives no role becomes a field of the brief, under its own header; empty cells are left out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+from flywheel_pipelines.cycles import Cadence, cycle_of
+from flywheel_pipelines.feedback.feeds.batch import FeedBatch, RowsInProgress, feed_batch_id
+from flywheel_pipelines.feedback.feeds.rows import (
+    AGAIN,
+    CellError,
+    FeedRow,
+    checked_day,
+    checked_name,
+    checked_text,
+    headers_of,
+    read_rows,
+)
+from flywheel_pipelines.feedback.files import RowProblem
+from flywheel_pipelines.lake.tables import BRIEF_LEDGER
+from flywheel_pipelines.spec import FeedSpec
+
+REQUIRED = ("brief_id", "date")
+OPTIONAL = ("segment", "title", "locale")
+DEFAULT_SEGMENT = "all"
+TITLE_LIMIT = 120
+
+_LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
+"""The shape of a language tag (RFC 5646 without private use); that it exists is not checked."""
+
+
+def read_briefs(
+    path: Path | str, feed: FeedSpec, *, flywheel: str, cadence: Cadence, recorded_at: datetime
+) -> FeedBatch:
+    """Read one file of briefs into facts for `brief_ledger`.
+
+    Args:
+        path: CSV, TSV (plain or gzipped) or Parquet.
+        feed: which of its columns are brief_id, date, segment, title and locale. Further names in `feed.columns`
+            rename fields.
+        flywheel: the flywheel the briefs are for; two flywheels that read one file have a batch each.
+        cadence: how long a cycle lasts.
+        recorded_at: when the file became known.
+
+    Raises:
+        InputFileError: the file cannot be used at all, or has no column for brief_id or date.
+    """
+    path = Path(path)
+    headers, others = headers_of(path, feed, required=REQUIRED, optional=OPTIONAL)
+    renamed = {header: name for name, header in feed.columns.items() if name not in (*REQUIRED, *OPTIONAL)}
+    # In the order of the file, which is the order its author reads it in. Fields get a prefix, since a header may be
+    # called like one of our own names.
+    fields = {f"field {renamed.get(header, header)}": header for header in others}
+    rows = read_rows(path, {**headers, **fields, **_absent_fields(renamed, others)})
+    batch = RowsInProgress(BRIEF_LEDGER, path.name, feed_batch_id(path, feed, flywheel, cadence), recorded_at)
+    batch.problems.extend(rows.unreadable)
+    for row in rows:
+        fact, problems = _brief(row, rows.headers, list(fields), cadence)
+        if problems:
+            batch.problems.extend(problems)
+        else:
+            batch.accept(row.source_row, [fact])
+    return batch.finish()
+
+
+def _absent_fields(renamed: Mapping[str, str], others: list[str]) -> dict[str, str]:
+    """Renamed columns that the file lacks: asking for them makes the reader say so, with the nearest header."""
+    return {f"field {name}": header for header, name in renamed.items() if header not in others}
+
+
+def _brief(
+    row: FeedRow, headers: Mapping[str, str], fields: list[str], cadence: Cadence
+) -> tuple[dict[str, object], list[RowProblem]]:
+    """What one row says, and everything that is wrong with it."""
+    problems: list[RowProblem] = []
+    fact: dict[str, object] = {"segment": DEFAULT_SEGMENT, "locale": None}
+    checks = {
+        "brief_id": lambda value: checked_name(value, "the id of the brief"),
+        "date": checked_day,
+        "segment": lambda value: checked_name(value or DEFAULT_SEGMENT, "the short name of a group"),
+        "title": checked_text,
+        "locale": _checked_locale,
+        **dict.fromkeys(fields, checked_text),
+    }
+    for name, check in checks.items():
+        if name not in headers:
+            continue
+        try:
+            fact[name] = check(row.cells[name])
+        except CellError as error:
+            problems.append(row.problem(headers[name], name, str(error)))
+    if problems:
+        return {}, problems
+    own = {name.removeprefix("field "): fact.pop(name) for name in fields}
+    fact["fields"] = json.dumps({name: value for name, value in own.items() if value}, ensure_ascii=False)
+    fact["cycle"] = cycle_of(fact.pop("date"), cadence)  # pyright: ignore[reportArgumentType]
+    fact["title"] = _title(fact.get("title") or fact["brief_id"])
+    return fact, []
+
+
+def _title(value: object) -> str:
+    on_one_line = " ".join(str(value).split())
+    return on_one_line if len(on_one_line) <= TITLE_LIMIT else f"{on_one_line[: TITLE_LIMIT - 1]}…"
+
+
+def _checked_locale(value: str | None) -> str | None:
+    if value is not None and not _LOCALE.fullmatch(value):
+        raise CellError(f"not a language tag; expected one such as en, de or pt-BR. {AGAIN}")
+    return value.replace("_", "-") if value else None

@@ -1,0 +1,168 @@
+"""The steps that close cycles.
+
+measure -> score -> fit_model, choose_references -> refresh_prompts -> weigh (momentum)
+
+Each loops over its cycles in order, so a restatement of a year is one pass. Not here: the statistics (`learning`,
+`momentum`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+
+import pyarrow as pa
+
+from flywheel_pipelines.cycles import cycle_end, shift_cycle
+from flywheel_pipelines.errors import CycleOrderError
+from flywheel_pipelines.feedback.performance import performance_view
+from flywheel_pipelines.lake import tables
+from flywheel_pipelines.lake.store import CycleWindow, Lake
+from flywheel_pipelines.learning.corpus import build_corpus
+from flywheel_pipelines.learning.judgement import judge_cycle
+from flywheel_pipelines.learning.model_tables import fit_scoring_model, model_to_tables
+from flywheel_pipelines.learning.prompt import refresh_prompt
+from flywheel_pipelines.learning.thresholds import floor_rule
+from flywheel_pipelines.loop.flywheel import Flywheel
+from flywheel_pipelines.loop.recorder import Markdown, Recorder, Shown
+
+
+def measure(
+    flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date], knowledge_cutoff: datetime | None = None
+) -> Shown:
+    """`performance_metrics`: what is known of each cycle up to the cutoff (None: everything recorded)."""
+    spec, store = flywheel.spec, recorder.store
+    if knowledge_cutoff is not None and knowledge_cutoff.tzinfo is None:
+        knowledge_cutoff = knowledge_cutoff.replace(tzinfo=UTC)
+    mature = 0
+    for cycle in cycles:
+        _require_opened(store, spec.name, cycle)
+        last_measured = shift_cycle(cycle, spec.cadence, spec.measurement_window - 1)
+        known = performance_view(
+            store.read(tables.METRIC_LEDGER, spec.name, cycle),
+            store.read(tables.PUBLISHED_OUTPUTS, spec.name, cycle, columns=["output_id"]),
+            spec.metrics,
+            knowledge_cutoff=knowledge_cutoff,
+            matures_at=cycle_end(last_measured, spec.cadence),
+            latest_batch=store.latest_batch(spec.name),
+        )
+        read = [(tables.METRIC_LEDGER, cycle), (tables.PUBLISHED_OUTPUTS, cycle)]
+        recorder.write(tables.PERFORMANCE_METRICS, known, cycle, read)
+        mature += sum(known.column("is_mature").to_pylist())
+    return {"mature_rows": mature, "knowledge_cutoff": str(knowledge_cutoff or "everything")}
+
+
+def score(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) -> Shown:
+    """`scored_outputs`: each output against the floor that its cycle was opened with."""
+    spec, store = flywheel.spec, recorder.store
+    decisions: Shown = {"promote": 0, "hold": 0, "reject": 0}
+    for cycle in cycles:
+        seen = flywheel.window(cycle, spec.scoring_model.window)
+        manifest = store.read(tables.CYCLE_MANIFEST, spec.name, cycle).to_pylist()[0]
+        version = manifest["threshold_version"]
+        scored = judge_cycle(
+            cycle,
+            store.read(tables.PUBLISHED_OUTPUTS, spec.name, seen),
+            store.read(tables.PERFORMANCE_METRICS, spec.name, seen),
+            floor_rule(store.read(tables.THRESHOLDS, spec.name), version),
+            threshold_version=version,
+        )
+        read = [
+            (tables.CYCLE_MANIFEST, cycle),
+            *flywheel.partitions(store, tables.PUBLISHED_OUTPUTS, seen),
+            *flywheel.partitions(store, tables.PERFORMANCE_METRICS, seen),
+        ]
+        recorder.write(tables.SCORED_OUTPUTS, scored, cycle, read)
+        for decision in scored.column("decision").to_pylist():
+            decisions[decision] = int(str(decisions[decision])) + 1
+    return decisions
+
+
+def fit_model(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) -> Shown:
+    """`scoring_model` and its terms, as the next cycle will use them."""
+    spec, store = flywheel.spec, recorder.store
+    window = spec.scoring_model.window
+    shown: Shown = {}
+    for cycle in cycles:
+        seen = flywheel.window(cycle, window)
+        model = fit_scoring_model(
+            store.read(tables.SCORED_OUTPUTS, spec.name, seen),
+            store.read(tables.PUBLISHED_OUTPUTS, spec.name, seen, columns=["output_id", "text"]),
+            as_of=shift_cycle(cycle, spec.cadence, 1),
+            window=window,
+        )
+        known = store.read(tables.PERFORMANCE_METRICS, spec.name, seen, columns=["known_at"])
+        row, terms = model_to_tables(model, max(known.column("known_at").unique().to_pylist(), default=None))
+        read = flywheel.partitions(store, tables.SCORED_OUTPUTS, seen)
+        recorder.write(tables.SCORING_MODEL_TERMS, terms, cycle, read)
+        recorder.write(tables.SCORING_MODEL, row, cycle, read)
+        strongest = [f"{term.kind} `{term.term}` {term.coefficient:+.3f}" for term in model.top_terms(8).itertuples()]
+        shown = {
+            "model": model.reason,
+            "holdout_hit_rate": model.holdout_hit_rate,
+            "holdout_chance": model.holdout_chance,
+            "strongest_terms": Markdown("\n".join(f"- {line}" for line in strongest) or "none"),
+        }
+    return shown
+
+
+def choose_references(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) -> Shown:
+    """`reference_corpus`: the proven winners of the lookback."""
+    spec, store = flywheel.spec, recorder.store
+    for cycle in cycles:
+        seen = flywheel.window(cycle, spec.corpus.lookback)
+        corpus = build_corpus(
+            _judged_with_text(store, spec.name, seen),
+            size=spec.corpus.size,
+            per_segment=spec.corpus.per_segment,
+            near_duplicate=spec.corpus.near_duplicate,
+            better=spec.metric.better,
+        )
+        read = flywheel.partitions(store, tables.SCORED_OUTPUTS, seen)
+        recorder.write(tables.REFERENCE_CORPUS, corpus, cycle, read)
+    return {}
+
+
+def refresh_prompts(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) -> Shown:
+    """`refreshed_prompt`: what the next cycle is produced with."""
+    spec, store = flywheel.spec, recorder.store
+    text = ""
+    for cycle in cycles:
+        before = flywheel.previous(cycle)
+        previous = store.read(tables.REFRESHED_PROMPT, spec.name, before, columns=tables.REFRESHED_PROMPT.columns)
+        prompt = refresh_prompt(
+            flywheel.prompt_template(),
+            store.read(tables.REFERENCE_CORPUS, spec.name, cycle),
+            previous,
+            flywheel=spec.name,
+            metric=spec.floor.metric,
+            guidelines=spec.prompt.guidelines,
+        )
+        read = [(tables.REFERENCE_CORPUS, cycle), (tables.REFRESHED_PROMPT, before)]
+        recorder.write(tables.REFRESHED_PROMPT, prompt, cycle, read)
+        text = prompt.column("text")[0].as_py()
+    return {"prompt": Markdown(_code_block(text))}
+
+
+def _code_block(text: str) -> str:
+    fence = "`" * (max((len(run) for run in _runs_of_backticks(text)), default=2) + 1)
+    return f"{fence}\n{text}\n{fence}"
+
+
+def _runs_of_backticks(text: str) -> list[str]:
+    return [run for run in "".join(c if c == "`" else " " for c in text).split() if len(run) > 2]
+
+
+def _require_opened(store: Lake, flywheel: str, cycle: date) -> None:
+    if not store.has(tables.PUBLISHED_OUTPUTS, flywheel, cycle):
+        raise CycleOrderError(
+            f"Cycle {cycle} of {flywheel} cannot be closed: it was never opened, so nothing was published that could "
+            f"have been measured. Run the job {flywheel}__open for {cycle} first."
+        )
+
+
+def _judged_with_text(store: Lake, flywheel: str, window: CycleWindow) -> pa.Table:
+    scored = store.read(tables.SCORED_OUTPUTS, flywheel, window)
+    texts = store.read(tables.PUBLISHED_OUTPUTS, flywheel, window, columns=["output_id", "text"])
+    texts = texts.group_by("output_id").aggregate([("text", "min")]).rename_columns(["output_id", "text"])
+    return scored.join(texts, "output_id", join_type="inner")

@@ -1,0 +1,77 @@
+"""One flywheel as its steps see it: the spec with the files that it names.
+
+Not here: the spec's own rules (`spec`), or any step.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+
+from flywheel_pipelines.cycles import cycle_range, cycle_window, shift_cycle
+from flywheel_pipelines.errors import SpecError
+from flywheel_pipelines.lake.contracts import TableContract
+from flywheel_pipelines.lake.store import CycleWindow, Lake
+from flywheel_pipelines.learning.prompt import DEFAULT_TEMPLATE
+from flywheel_pipelines.llm.answer_schema import load_schema
+from flywheel_pipelines.spec import FlywheelSpec, LlmProducer
+
+
+class Flywheel:
+    """A checked spec and the folder of its YAML; files are read when a step needs them."""
+
+    def __init__(self, spec: FlywheelSpec, folder: Path | None = None) -> None:
+        """Relative file names in the spec are looked up in `folder`."""
+        self.spec = spec
+        self.folder = folder or Path()
+
+    @property
+    def name(self) -> str:
+        """The flywheel's name, which is also its partition of the lake."""
+        return self.spec.name
+
+    @property
+    def writer(self) -> LlmProducer | None:
+        """The producer's settings when a language model writes the outputs; None when they come from an archive."""
+        return self.spec.producer if isinstance(self.spec.producer, LlmProducer) else None
+
+    def previous(self, cycle: date) -> date:
+        """The cycle before."""
+        return shift_cycle(cycle, self.spec.cadence, -1)
+
+    def window(self, cycle: date, length: int) -> CycleWindow:
+        """The last `length` cycles up to and including `cycle`."""
+        return CycleWindow(*cycle_window(cycle, self.spec.cadence, length))
+
+    def partitions(self, store: Lake, table: TableContract, window: CycleWindow) -> list[tuple[TableContract, date]]:
+        """The partitions of a table that hold something in a window with two ends."""
+        assert window.first is not None and window.last is not None
+        cycles = cycle_range(max(window.first, self.spec.start), window.last, self.spec.cadence)
+        return [(table, cycle) for cycle in cycles if store.has(table, self.name, cycle)]
+
+    def prompt_template(self) -> str:
+        """The prompt template. Raises SpecError when the file that is named is not there."""
+        return self._template("template", self.spec.prompt.template) or DEFAULT_TEMPLATE
+
+    def challenger_template(self) -> str | None:
+        """The template on trial; None without one. Raises SpecError when the file that is named is not there."""
+        return self._template("challenger", self.spec.prompt.challenger)
+
+    def output_schema(self) -> str | None:
+        """The JSON Schema of an output as JSON text; None for plain text. Raises SpecError when it cannot be used."""
+        if self.writer is None or self.writer.output is None:
+            return None
+        return json.dumps(load_schema(self.folder / self.writer.output))
+
+    def _template(self, key: str, name: str | None) -> str | None:
+        if name is None:
+            return None
+        path = self.folder / name
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SpecError(
+                f"{path}: the prompt template cannot be read ({error}). Key prompt.{key} names a UTF-8 text file "
+                "relative to the flywheel's defs.yaml; leave the key out for the built-in template."
+            ) from error

@@ -1,0 +1,285 @@
+"""The steps that open a cycle: collect_briefs -> pin_manifest -> generate -> publish.
+
+Not here: what a step decides (`production`), learning's functions that it calls, and asking models (`llm`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from flywheel_pipelines.errors import CycleOrderError, FlywheelError
+from flywheel_pipelines.lake import tables
+from flywheel_pipelines.lake.store import Lake
+from flywheel_pipelines.learning.model_tables import model_from_tables
+from flywheel_pipelines.learning.thresholds import register_threshold
+from flywheel_pipelines.loop.batches import batch_header
+from flywheel_pipelines.loop.flywheel import Flywheel
+from flywheel_pipelines.loop.prompts import pinned_prompts, register_prompts
+from flywheel_pipelines.loop.recorder import Recorder, Shown
+from flywheel_pipelines.loop.writing import Writers, write_outputs
+from flywheel_pipelines.production.archive import outputs_from_archive
+from flywheel_pipelines.production.arms import publish
+from flywheel_pipelines.production.briefs import briefs_from_candidates, briefs_from_ledger, latest_candidates
+from flywheel_pipelines.production.manifest import NOTHING_LEARNED, CarriedIn, build_manifest, choose_predecessor
+from flywheel_pipelines.production.outbox import export_rows, write_outbox
+from flywheel_pipelines.spec import ArchiveProducer, FlywheelSpec, parse_spec
+
+
+@dataclass(frozen=True)
+class OpenOptions:
+    """What one opening does otherwise than the YAML says.
+
+    Attributes:
+        allow_gap: open although the cycle before was never closed.
+        repin: produce a published cycle again with what has been learned since.
+        attempt: produce a cycle's outputs again on purpose, as this attempt; None keeps the manifest's.
+        recorded_at: instant to record; None: now.
+        publish: all or choice, for an archive producer.
+        floor: "off" feeds everything back, which is the control that shows what a floor is good for.
+        is_synthetic: the cycle runs on synthetic or simulated data.
+    """
+
+    allow_gap: bool = False
+    repin: bool = False
+    attempt: int | None = None
+    recorded_at: datetime | None = None
+    publish: str | None = None
+    floor: str | None = None
+    is_synthetic: bool = False
+
+    def applied_to(self, spec: FlywheelSpec) -> FlywheelSpec:
+        """The spec that the cycle is opened with; checked again, since a combination can be impossible."""
+        changed = spec.model_dump(mode="json")
+        if self.publish is not None:
+            changed["producer"]["publish"] = self.publish
+        if self.floor is not None:
+            changed["floor"] |= {"above": self.floor, "quantile": None}
+        changed["is_synthetic"] = spec.is_synthetic or self.is_synthetic
+        return parse_spec(changed, "run config of cycle_manifest")
+
+    def now(self) -> datetime:
+        """The instant to record."""
+        return self.recorded_at or datetime.now(UTC)
+
+
+def collect_briefs(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) -> Shown:
+    """`briefs`: what is to be produced, from the archive's candidates or from the feed."""
+    store = recorder.store
+    for cycle in cycles:
+        if flywheel.writer is not None:
+            briefs = briefs_from_ledger(store.read(tables.BRIEF_LEDGER, flywheel.name, cycle))
+            read = [(tables.BRIEF_LEDGER, cycle)]
+        else:
+            candidates = latest_candidates(store.read(tables.ARCHIVE_CANDIDATES, flywheel.name, cycle))
+            briefs, read = briefs_from_candidates(candidates), [(tables.ARCHIVE_CANDIDATES, cycle)]
+        recorder.write(tables.BRIEFS, briefs, cycle, read)
+    return {}
+
+
+def pin_manifest(
+    flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date], options: OpenOptions, writers: Writers
+) -> Shown:
+    """`cycle_manifest`: every version that the cycle is produced with; registers the floor and the prompts."""
+    store, manifest = recorder.store, tables.CYCLE_MANIFEST.empty()
+    for cycle in cycles:
+        is_published = store.has(tables.PUBLISHED_OUTPUTS, flywheel.name, cycle)
+        before = store.read(tables.CYCLE_MANIFEST, flywheel.name, cycle).drop_columns(["cycle"])
+        if is_published and not options.repin:
+            # Published history is not recomputed: what went out went out with these versions.
+            manifest = _with_attempt(before, options.attempt)
+        else:
+            manifest = _pin(flywheel, store, cycle, options, writers, before=before)
+        recorder.write(tables.CYCLE_MANIFEST, manifest, cycle, _manifest_inputs(manifest, cycle))
+    return {"carried_in": manifest.to_pylist()[0] if manifest.num_rows else {}}
+
+
+def generate(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date], writers: Writers) -> Shown:
+    """`generated_outputs`: every candidate, with the prediction made before any feedback."""
+    store, shown = recorder.store, Shown()
+    for cycle in cycles:
+        manifest = store.read(tables.CYCLE_MANIFEST, flywheel.name, cycle).to_pylist()[0]
+        opened = opened_with(flywheel, manifest)
+        read = [(tables.CYCLE_MANIFEST, cycle)]
+        if opened.writer is not None:
+            prompts = pinned_prompts(store, opened.name, manifest)
+            outputs, shown = write_outputs(opened, recorder, cycle, manifest, prompts, writers, predict=_predict)
+            read += [(tables.BRIEFS, cycle), (tables.LLM_REQUESTS, cycle)]
+        else:
+            candidates = latest_candidates(store.read(tables.ARCHIVE_CANDIDATES, opened.name, cycle))
+            predicted = _predict(store, opened.name, manifest, candidates)
+            outputs = outputs_from_archive(
+                candidates,
+                predicted,
+                flywheel=opened.name,
+                cycle=cycle,
+                prompt_version=manifest["prompt_version"],
+                reference_ids=[],
+            )
+            read.append((tables.ARCHIVE_CANDIDATES, cycle))
+        recorder.write(tables.GENERATED_OUTPUTS, outputs, cycle, read)
+    return shown
+
+
+def publish_outputs(
+    flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date], *, outbox: Path, now: datetime
+) -> Shown:
+    """`published_outputs`, and the file in the outbox where a model writes."""
+    store, per_arm, shown = recorder.store, Counter[str](), Shown()
+    for cycle in cycles:
+        generated = store.read(tables.GENERATED_OUTPUTS, flywheel.name, cycle)
+        manifest = store.read(tables.CYCLE_MANIFEST, flywheel.name, cycle).to_pylist()[0]
+        opened = opened_with(flywheel, manifest)
+        producer = opened.spec.producer
+        published = publish(
+            generated,
+            opened.spec.arms,
+            publish_all=isinstance(producer, ArchiveProducer) and producer.publish == "all",
+            explore=opened.writer.explore if opened.writer else 0.0,
+            already=store.read(tables.PUBLISHED_OUTPUTS, opened.name, cycle) if opened.writer else None,
+            flywheel=opened.name,
+            cycle=cycle,
+        )
+        read = [(tables.GENERATED_OUTPUTS, cycle), (tables.CYCLE_MANIFEST, cycle)]
+        recorder.write(tables.PUBLISHED_OUTPUTS, published, cycle, read)
+        per_arm.update(published.column("arm").to_pylist())
+        if opened.writer is not None:
+            shown = _export(opened, recorder, cycle, generated, published, outbox, now)
+            n_briefs = len(set(generated["brief_id"].to_pylist()) - set(published["brief_id"].to_pylist()))
+            shown["briefs_without_output"] = n_briefs
+    return {f"published_{arm}": count for arm, count in sorted(per_arm.items())} | shown
+
+
+def opened_with(flywheel: Flywheel, manifest: dict[str, object]) -> Flywheel:
+    """The flywheel with the settings its cycle was opened with: what was decided is repeated, not revised."""
+    return Flywheel(FlywheelSpec.model_validate_json(str(manifest["settings"])), flywheel.folder)
+
+
+def _export(
+    flywheel: Flywheel,
+    recorder: Recorder,
+    cycle: date,
+    generated: pa.Table,
+    published: pa.Table,
+    outbox: Path,
+    now: datetime,
+) -> Shown:
+    """Put what is published into the outbox; the ledger remembers when each row first went out."""
+    store = recorder.store
+    earlier = store.read(tables.EXPORTS, flywheel.name, cycle)
+    manifest = store.read(tables.CYCLE_MANIFEST, flywheel.name, cycle, columns=["is_synthetic"])
+    briefs = store.read(tables.BRIEFS, flywheel.name, cycle)
+    rows, new = export_rows(
+        published, generated, briefs, earlier, cycle=cycle, now=now, is_simulated=manifest["is_synthetic"][0].as_py()
+    )
+    if new.num_rows:
+        header = batch_header(new, source=f"export of cycle {cycle}", cycle=cycle)
+        store.append_batch(flywheel.name, header, {tables.EXPORTS: new})
+    written = write_outbox(outbox, flywheel.name, cycle, rows)
+    return {"outbox": [str(path) for path in written], "exported_rows": len(rows), "new_rows": new.num_rows}
+
+
+def _with_attempt(manifest: pa.Table, attempt: int | None) -> pa.Table:
+    """The manifest with a later attempt, when one is asked for."""
+    pinned = manifest["attempt"][0].as_py()
+    if attempt is None or attempt == pinned:
+        return manifest
+    if attempt < pinned:
+        raise FlywheelError(
+            f"attempt: found {attempt}, but attempt {pinned} has taken its place already. Ask for {pinned + 1} to "
+            "produce the outputs once more, or leave attempt out to repeat the present ones."
+        )
+    position = manifest.schema.get_field_index("attempt")
+    return manifest.set_column(position, manifest.schema.field(position), pa.array([attempt], pa.int64()))
+
+
+def _pin(
+    flywheel: Flywheel, store: Lake, cycle: date, options: OpenOptions, writers: Writers, *, before: pa.Table
+) -> pa.Table:
+    """Register the floor and the prompts, and pin what the last closed cycle hands over."""
+    spec = options.applied_to(flywheel.spec)
+    is_simulated = flywheel.writer is not None and writers.is_offline
+    if is_simulated and not spec.is_synthetic:
+        _refuse_offline_after_real(flywheel, store, cycle)
+        spec = spec.model_copy(update={"is_synthetic": True})
+    carried = _carried_in(flywheel, store, cycle, allow_gap=options.allow_gap)
+    prompts = register_prompts(flywheel, store, carried.predecessor, options.now())
+    threshold = register_threshold(spec.floor, spec.metric.better, cycle, options.now())
+    store.append_batch(spec.name, threshold.header, {tables.THRESHOLDS: threshold.rows})
+    gap = carried.predecessor is not None and carried.predecessor != flywheel.previous(cycle)
+    attempts = before["attempt"].to_pylist()
+    return build_manifest(
+        carried,
+        spec,
+        threshold_version=threshold.version,
+        gap_allowed=gap,
+        prompt_version=prompts.flywheel.version,
+        control_prompt_version=prompts.control.version,
+        challenger_prompt_version=prompts.challenger.version if prompts.challenger else None,
+        model=writers.model_of(flywheel.writer) if flywheel.writer else None,
+        output_schema=flywheel.output_schema(),
+        # What a published cycle is produced with anew is a new attempt: the outputs that went out are kept.
+        attempt=options.attempt or (attempts[0] + 1 if attempts and options.repin else 1),
+    )
+
+
+def _refuse_offline_after_real(flywheel: Flywheel, store: Lake, cycle: date) -> None:
+    """A key that went missing must not fill a real flywheel with simulated texts."""
+    before = store.read(tables.CYCLE_MANIFEST, flywheel.name, flywheel.previous(cycle), columns=["is_synthetic"])
+    if before.num_rows and not before["is_synthetic"][0].as_py():
+        raise FlywheelError(
+            f"Cycle {flywheel.previous(cycle)} of {flywheel.name} was written by a real model, but no provider is "
+            f"configured now, so cycle {cycle} would be written by the offline writer, which only simulates. Set "
+            "OPENAI_API_KEY, or OPENAI_BASE_URL for an endpoint of your own; to simulate on purpose, open the cycle "
+            "with the run config is_synthetic: true."
+        )
+
+
+def _carried_in(flywheel: Flywheel, store: Lake, cycle: date, *, allow_gap: bool) -> CarriedIn:
+    """The versions that the last closed cycle hands over; nothing in the first cycle."""
+    name = flywheel.name
+    predecessor = choose_predecessor(
+        cycle,
+        flywheel.previous(cycle),
+        opened=store.cycles(tables.CYCLE_MANIFEST, name),
+        closed=store.cycles(tables.MOMENTUM, name),
+        allow_gap=allow_gap,
+    )
+    if predecessor is None:
+        return CarriedIn(None, NOTHING_LEARNED, NOTHING_LEARNED, None)
+    corpus_version = store.read(tables.REFRESHED_PROMPT, name, predecessor, columns=["corpus_version"])
+    model = store.read(tables.SCORING_MODEL, name, predecessor, columns=["model_version", "known_at"]).to_pylist()[0]
+    return CarriedIn(
+        predecessor=predecessor,
+        corpus_version=corpus_version["corpus_version"][0].as_py(),
+        scoring_model_version=model["model_version"],
+        knowledge_cutoff=model["known_at"],
+    )
+
+
+def _manifest_inputs(manifest: pa.Table, cycle: date) -> list[tuple[tables.TableContract, date]]:
+    predecessor = manifest.column("predecessor")[0].as_py()
+    learned = (tables.SCORING_MODEL, tables.REFERENCE_CORPUS, tables.REFRESHED_PROMPT)
+    return [(tables.BRIEFS, cycle), *((table, predecessor) for table in learned if predecessor)]
+
+
+def _predict(store: Lake, flywheel: str, manifest: dict[str, object], outputs: pa.Table) -> np.ndarray:
+    """Predictions of the pinned scoring model for rows with text and segment; zeros while there is no model."""
+    pinned, predecessor = manifest["scoring_model_version"], manifest["predecessor"]
+    if pinned == NOTHING_LEARNED or not isinstance(predecessor, date):
+        return np.zeros(outputs.num_rows)
+    row = store.read(tables.SCORING_MODEL, flywheel, predecessor).to_pylist()[0]
+    if row["model_version"] != pinned:
+        raise CycleOrderError(
+            f"Cycle {manifest['cycle']} pinned scoring model {pinned}, but cycle {predecessor} has been closed again "
+            f"since and now holds {row['model_version']}. What was published stays as it was. To produce the cycle "
+            "anew with the present learning, rerun from cycle_manifest on with the run config repin: true."
+        )
+    model = model_from_tables(row, store.read(tables.SCORING_MODEL_TERMS, flywheel, predecessor))
+    return model.predict(outputs.column("text").to_pylist(), outputs.column("segment").to_pylist())

@@ -1,0 +1,160 @@
+"""Having outputs written by a language model: plan, ask, check, rank.
+
+Here: the order of these steps for one cycle, and which endpoint is asked. Not here: the steps (`production`, `llm`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from flywheel_pipelines.chat import ChatRequest
+from flywheel_pipelines.errors import FlywheelError
+from flywheel_pipelines.lake import tables
+from flywheel_pipelines.lake.store import Lake
+from flywheel_pipelines.llm.asking import AskReport, answer_requests
+from flywheel_pipelines.llm.provider import Provider
+from flywheel_pipelines.llm.settings import AskSettings
+from flywheel_pipelines.loop.flywheel import Flywheel
+from flywheel_pipelines.loop.recorder import Recorder, Shown
+from flywheel_pipelines.production.guardrails import blocked_reasons
+from flywheel_pipelines.production.outputs import outputs_from_answers, ranked
+from flywheel_pipelines.production.planning import PromptInUse, plan_requests
+from flywheel_pipelines.production.supersede import with_earlier_attempts
+from flywheel_pipelines.spec import LlmProducer
+
+OFFLINE_MODEL = "offline-writer"
+Predict = Callable[[Lake, str, dict[str, object], pa.Table], np.ndarray]
+
+
+class Writers(Protocol):
+    """Whoever answers requests."""
+
+    @property
+    def is_offline(self) -> bool:
+        """Whether what is written now is simulated, because no provider is configured."""
+        ...
+
+    def model_of(self, producer: LlmProducer) -> str:
+        """The model that a cycle opened now is written by."""
+        ...
+
+    def answer(self, requests: Sequence[ChatRequest], producer: LlmProducer, store: Lake) -> AskReport:
+        """Answers to all requests; those that were answered before are not asked again."""
+        ...
+
+
+@dataclass(frozen=True)
+class ProviderWriters:
+    """Asks the provider that is configured, or else the offline writer, and keeps every answer in the lake.
+
+    Attributes:
+        provider: where models are asked; None: nowhere but offline.
+        journal: folder of the write-ahead logs.
+        offline: starts the offline writer, at the first request to it.
+        now: instant to record.
+    """
+
+    provider: Provider | None
+    journal: Path
+    offline: Callable[[], Provider]
+    now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    on_progress: Callable[[int, int], None] | None = None
+
+    @property
+    def is_offline(self) -> bool:
+        """See `Writers`."""
+        return self.provider is None
+
+    def model_of(self, producer: LlmProducer) -> str:
+        """See `Writers`."""
+        return OFFLINE_MODEL if self.provider is None else producer.model
+
+    def provider_of(self, model: str) -> Provider:
+        """Where a model is asked. Raises FlywheelError when a real one is pinned and no provider is configured."""
+        if model == OFFLINE_MODEL:
+            return self.offline()
+        if self.provider is None:
+            raise FlywheelError(
+                f"The cycle is to be written by {model}, but no provider is configured. Set OPENAI_API_KEY (and "
+                "OPENAI_BASE_URL for an endpoint of your own), and run this step again; answers that are in the ledger "
+                "are not asked for again."
+            )
+        return self.provider
+
+    def answer(self, requests: Sequence[ChatRequest], producer: LlmProducer, store: Lake) -> AskReport:
+        """See `Writers`."""
+        return answer_requests(
+            requests,
+            lake=store,
+            journal_folder=self.journal,
+            provider=self.provider_of(requests[0].model) if requests else self.offline(),
+            settings=AskSettings.of_producer(producer),
+            now=self.now,
+            on_progress=self.on_progress,
+        )
+
+
+def planned(flywheel: Flywheel, store: Lake, cycle: date, manifest: Mapping[str, Any], prompts: Mapping[str, PromptInUse]):
+    """Every request of a cycle, from what its manifest pins."""
+    assert flywheel.writer is not None
+    return plan_requests(
+        store.read(tables.BRIEFS, flywheel.name, cycle),
+        manifest,
+        prompts,
+        flywheel.writer,
+        flywheel.spec.arms,
+        flywheel=flywheel.name,
+        cycle=cycle,
+    )
+
+
+def write_outputs(
+    flywheel: Flywheel,
+    recorder: Recorder,
+    cycle: date,
+    manifest: dict[str, Any],
+    prompts: Mapping[str, PromptInUse],
+    writers: Writers,
+    *,
+    predict: Predict,
+) -> tuple[pa.Table, Shown]:
+    """Rows of `generated_outputs` for one cycle, earlier attempts included, and what to tell people."""
+    store, producer = recorder.store, flywheel.writer
+    assert producer is not None
+    plan = planned(flywheel, store, cycle, manifest, prompts)
+    report = writers.answer([request.request for request in plan], producer, store)
+    _refuse_too_many_failures(report, len(plan), producer)
+    outputs = outputs_from_answers(plan, report.answers)
+    schema = json.loads(manifest["output_schema"]) if manifest["output_schema"] else None
+    briefs = store.read(tables.BRIEFS, flywheel.name, cycle)
+    references = [reference.text for prompt in prompts.values() for reference in prompt.references]
+    blocked = blocked_reasons(outputs, briefs, references, flywheel.spec.guardrails, schema)
+    position = outputs.schema.get_field_index("blocked")
+    outputs = outputs.set_column(position, outputs.schema.field(position), pa.array(blocked, pa.string()))
+    outputs = ranked(outputs, predict(store, flywheel.name, manifest, outputs))
+    before = store.read(tables.GENERATED_OUTPUTS, flywheel.name, cycle, columns=tables.GENERATED_OUTPUTS.columns)
+    shown: Shown = {
+        "requests": report.words,
+        "n_failed": len(report.failures),
+        "n_blocked": sum(reason is not None for reason in blocked),
+        "cost": report.cost if report.cost is not None else "unknown",
+    }
+    return with_earlier_attempts(outputs, before), shown
+
+
+def _refuse_too_many_failures(report: AskReport, n_planned: int, producer: LlmProducer) -> None:
+    failed = len(report.failures)
+    if failed and failed > producer.max_failed * n_planned:
+        first = next(iter(report.failures.values()))
+        raise FlywheelError(
+            f"{report.words} More than producer.max_failed ({producer.max_failed:.0%}) failed; the first: "
+            f"{first.reason} What was answered is kept: run generated_outputs again to ask for the others only."
+        )

@@ -1,0 +1,77 @@
+"""The parts of an output: their order, and the text that a reader sees.
+
+Here: content as JSON to text and to flat columns. Not here: whether it keeps to its schema (`guardrails`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Path = tuple[str | int, ...]
+
+
+def in_schema_order(content: Any, schema: Mapping[str, Any] | None) -> Any:
+    """The content with the keys of every object in the order of the schema; keys it does not name follow by name."""
+    return _ordered(content, schema or {}, schema or {})
+
+
+def readable_text(content: Any) -> str:
+    """What a reader sees of the content: its parts in order, without labels, apart by blank lines.
+
+    Lists of plain values stand one below the other. Empty parts and nulls leave no trace.
+    """
+    if isinstance(content, Mapping):
+        return _paragraphs(readable_text(part) for part in content.values())
+    if isinstance(content, list):
+        parts = [readable_text(part) for part in content]
+        return "\n".join(part for part in parts if part) if _is_flat(content) else _paragraphs(parts)
+    if content is None:
+        return ""
+    return content.strip() if isinstance(content, str) else json.dumps(content)
+
+
+def leaves(content: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Every plain value with the keys and positions (from 0) that lead to it."""
+    if isinstance(content, Mapping):
+        for key, part in content.items():
+            yield from leaves(part, (*path, key))
+    elif isinstance(content, list):
+        for position, part in enumerate(content):
+            yield from leaves(part, (*path, position))
+    else:
+        yield path, content
+
+
+def _ordered(content: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
+    schema = _resolved(schema, root)
+    if isinstance(content, Mapping):
+        named = schema.get("properties", {})
+        keys = [key for key in named if key in content] + sorted(key for key in content if key not in named)
+        return {key: _ordered(content[key], named.get(key, {}), root) for key in keys}
+    if isinstance(content, list):
+        items = schema.get("items", {})
+        return [_ordered(part, items if isinstance(items, Mapping) else {}, root) for part in content]
+    return content
+
+
+def _resolved(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema behind local references (`#/$defs/...`), as far as they lead somewhere."""
+    for _ in range(20):
+        reference = schema.get("$ref") if isinstance(schema, Mapping) else None
+        if not isinstance(reference, str) or not reference.startswith("#/"):
+            break
+        found: Any = root
+        for step in reference[2:].split("/"):
+            found = found.get(step, {}) if isinstance(found, Mapping) else {}
+        schema = found
+    return schema if isinstance(schema, Mapping) else {}
+
+
+def _is_flat(content: list[Any]) -> bool:
+    return not any(isinstance(part, Mapping | list) for part in content)
+
+
+def _paragraphs(parts: Any) -> str:
+    return "\n\n".join(part for part in parts if part)

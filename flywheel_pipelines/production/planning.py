@@ -1,0 +1,122 @@
+"""Which requests a cycle needs: every brief, its arm's prompt, and as many candidates as the arm gets.
+
+Here: the list of requests, before anything is sent. Not here: filling in a prompt (`rendering`), arms (`arms`), sending
+(`llm`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import pyarrow as pa
+
+from flywheel_pipelines.chat import ChatRequest
+from flywheel_pipelines.errors import FlywheelError
+from flywheel_pipelines.production.arms import ARMS, CONTROL, arms_of
+from flywheel_pipelines.production.rendering import RenderedPrompt, messages_for
+from flywheel_pipelines.prompt_text import Reference
+from flywheel_pipelines.spec import ArmsSpec, LlmProducer
+
+
+@dataclass(frozen=True)
+class PromptInUse:
+    """The prompt of one arm as the manifest pinned it: its version, its frame, and all references it may show."""
+
+    version: str
+    frame: str
+    references: tuple[Reference, ...] = ()
+
+
+@dataclass(frozen=True)
+class PlannedRequest:
+    """A request, and what its output's row will say beside the answer."""
+
+    request: ChatRequest
+    segment: str
+    locale: str | None
+    reference_ids: tuple[str, ...]
+    n_dropped: int
+
+
+def plan_requests(
+    briefs: pa.Table,
+    manifest: Mapping[str, Any],
+    prompts: Mapping[str, PromptInUse],
+    producer: LlmProducer,
+    arms: ArmsSpec,
+    *,
+    flywheel: str,
+    cycle: date,
+) -> list[PlannedRequest]:
+    """Every request of one attempt at a cycle.
+
+    The control arm gets the baseline prompt, without references, and one candidate per brief: the treadmill. The other
+    arms get `variants` candidates. The same arguments give the same requests with the same keys.
+
+    Args:
+        briefs: rows of `briefs`, in any order.
+        manifest: the cycle's row of `cycle_manifest`: model, output_schema and attempt are taken from it.
+        prompts: the prompt of each arm that the cycle has.
+        producer: the settings the cycle was opened with.
+        arms: the arms it was opened with.
+        flywheel: name of the flywheel.
+        cycle: the cycle.
+
+    Returns:
+        Sorted by arm, segment, brief and variant: requests that begin alike stand together, for the prompt cache.
+
+    Raises:
+        FlywheelError: an arm has briefs but no prompt, or the manifest names no model.
+        PromptTooLongError: a brief does not fit the prompt budget.
+    """
+    if not manifest["model"]:
+        raise FlywheelError(
+            f"The manifest of cycle {cycle} names no language model, so nothing can be written. Open the cycle with "
+            "producer: {kind: llm, model: ...}."
+        )
+    schema = json.loads(manifest["output_schema"]) if manifest["output_schema"] else None
+    planned: list[PlannedRequest] = []
+    for brief in sorted(briefs.to_pylist(), key=lambda row: (row["segment"], row["brief_id"])):
+        for arm in arms_of(brief["brief_id"], arms, flywheel=flywheel, cycle=cycle):
+            prompt = _prompt_of(arm, prompts, cycle)
+            rendered = messages_for(
+                prompt.frame,
+                () if arm == CONTROL else prompt.references,
+                brief,
+                max_prompt_tokens=producer.max_prompt_tokens,
+            )
+            for variant in range(1 if arm == CONTROL else producer.variants):
+                request = ChatRequest(
+                    flywheel=flywheel,
+                    cycle=cycle,
+                    brief_id=brief["brief_id"],
+                    arm=arm,
+                    variant=variant,
+                    attempt=manifest["attempt"],
+                    model=manifest["model"],
+                    messages=rendered.messages,
+                    schema=schema,
+                    parameters=producer.parameters,
+                    max_output_tokens=producer.max_output_tokens,
+                    prompt_version=prompt.version,
+                )
+                planned.append(_planned(request, brief, rendered))
+    return sorted(planned, key=lambda plan: ARMS.index(plan.request.arm))
+
+
+def _planned(request: ChatRequest, brief: Mapping[str, Any], rendered: RenderedPrompt) -> PlannedRequest:
+    shown = tuple(reference.reference_id for reference in rendered.shown)
+    return PlannedRequest(request, brief["segment"], brief["locale"], shown, rendered.n_dropped)
+
+
+def _prompt_of(arm: str, prompts: Mapping[str, PromptInUse], cycle: date) -> PromptInUse:
+    if arm not in prompts:
+        raise FlywheelError(
+            f"Cycle {cycle} assigns briefs to the arm {arm}, but has no prompt for it (prompts: "
+            f"{', '.join(sorted(prompts)) or 'none'}). Open the cycle again so that its manifest pins one."
+        )
+    return prompts[arm]

@@ -1,0 +1,154 @@
+"""A season: some cycles of a flywheel before a simulated audience, in the order in which they would really happen.
+
+Every cycle is opened, which writes and publishes; the audience sees what was published; what it reported by the end of
+the cycle lands as a file in the inbox and from there in the ledger; then every cycle that the file touched is closed
+again, up to the present one. Feedback of a cycle is therefore not in the lake when its choices are made, arrives late,
+and is corrected later.
+
+Here: that order, on a stage that is either Dagster (the demo) or the very same steps without it (many seeds).
+Not here: the audience (`audience`), the steps (`loop`), or what came of it (`report`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import dagster as dg
+
+from flywheel_pipelines.cycles import cycle_end, cycle_range, cycle_start
+from flywheel_pipelines.feedback.feeds import read_briefs, read_metrics
+from flywheel_pipelines.lake import tables
+from flywheel_pipelines.lake.store import Lake
+from flywheel_pipelines.loop import closing, opening
+from flywheel_pipelines.loop.flywheel import Flywheel
+from flywheel_pipelines.loop.opening import OpenOptions
+from flywheel_pipelines.loop.recorder import Recorder
+from flywheel_pipelines.loop.weighing import weigh
+from flywheel_pipelines.loop.writing import Writers
+from flywheel_pipelines.paths import DataPaths
+from flywheel_pipelines.simulation.audience import Audience, write_export
+from flywheel_pipelines.simulation.dagster_runs import execute_job
+
+OnCycle = Callable[[date, int, int], None]
+TAG = "demo"
+
+
+class Stage(Protocol):
+    """Where the cycles of a flywheel are opened and closed."""
+
+    def open(self, cycle: date, options: OpenOptions) -> None:
+        """Open one cycle."""
+        ...
+
+    def close(self, cycles: Sequence[date], *, is_last: bool) -> None:
+        """Close a range of cycles, in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class PlainStage:
+    """The steps of the loop, one after the other, without Dagster."""
+
+    flywheel: Flywheel
+    store: Lake
+    writers: Writers
+    outbox: Path
+
+    def open(self, cycle: date, options: OpenOptions) -> None:
+        """See `Stage`."""
+        recorder = Recorder(self.store, self.flywheel.name)
+        opening.collect_briefs(self.flywheel, recorder, [cycle])
+        opening.pin_manifest(self.flywheel, recorder, [cycle], options, self.writers)
+        opening.generate(self.flywheel, recorder, [cycle], self.writers)
+        opening.publish_outputs(self.flywheel, recorder, [cycle], outbox=self.outbox, now=options.now())
+
+    def close(self, cycles: Sequence[date], *, is_last: bool) -> None:
+        """See `Stage`."""
+        recorder = Recorder(self.store, self.flywheel.name)
+        closing.measure(self.flywheel, recorder, cycles)
+        closing.score(self.flywheel, recorder, cycles)
+        closing.fit_model(self.flywheel, recorder, cycles)
+        closing.choose_references(self.flywheel, recorder, cycles)
+        closing.refresh_prompts(self.flywheel, recorder, cycles)
+        weigh(self.flywheel, recorder, cycles)
+
+
+@dataclass(frozen=True)
+class DagsterStage:
+    """The flywheel's own Dagster jobs, so that the UI shows every run afterwards."""
+
+    flywheel: Flywheel
+    definitions: dg.Definitions
+    instance: dg.DagsterInstance
+
+    def open(self, cycle: date, options: OpenOptions) -> None:
+        """See `Stage`."""
+        recorded_at = options.now().isoformat()
+        manifest: dict[str, Any] = {"recorded_at": recorded_at, "is_synthetic": options.is_synthetic}
+        if options.floor is not None:
+            manifest["floor"] = options.floor
+        config = {
+            tables.CYCLE_MANIFEST.name: manifest,
+            tables.GENERATED_OUTPUTS.name: {"recorded_at": recorded_at},
+            tables.PUBLISHED_OUTPUTS.name: {"recorded_at": recorded_at},
+        }
+        self._run("open", [cycle], config)
+
+    def close(self, cycles: Sequence[date], *, is_last: bool) -> None:
+        """See `Stage`."""
+        self._run("close", cycles, {tables.MOMENTUM.name: {"plot": is_last}})
+
+    def _run(self, verb: str, cycles: Sequence[date], config: dict[str, dict[str, Any]]) -> None:
+        job = self.definitions.resolve_job_def(f"{self.flywheel.name}__{verb}")
+        execute_job(job, self.instance, cycles, config, TAG)
+
+
+@dataclass(frozen=True)
+class Season:
+    """What is played: a flywheel, its cycles, its audience, and the floor (None: the YAML's; "off": none)."""
+
+    flywheel: Flywheel
+    cycles: tuple[date, ...]
+    audience: Audience
+    floor: str | None = None
+
+    @classmethod
+    def of(cls, flywheel: Flywheel, n_cycles: int, audience: Audience, floor: str | None = None) -> Season:
+        """The first `n_cycles` cycles of a flywheel."""
+        last = flywheel.spec.start
+        for _ in range(n_cycles - 1):
+            last = cycle_end(last, flywheel.spec.cadence).date()
+        return cls(flywheel, tuple(cycle_range(flywheel.spec.start, last, flywheel.spec.cadence)), audience, floor)
+
+
+def play(season: Season, stage: Stage, store: Lake, paths: DataPaths, on_cycle: OnCycle = lambda *_: None) -> None:
+    """Play a season from the first cycle to the last; the briefs must have been delivered."""
+    for number, cycle in enumerate(season.cycles):
+        on_cycle(cycle, number, len(season.cycles))
+        started = cycle_start(cycle)
+        stage.open(cycle, OpenOptions(recorded_at=started, floor=season.floor, is_synthetic=True))
+        touched = deliver_feedback(season, cycle, store, paths)
+        first = min([*touched, cycle])
+        stage.close(
+            list(cycle_range(first, cycle, season.flywheel.spec.cadence)), is_last=cycle == season.cycles[-1]
+        )
+    on_cycle(season.cycles[-1], len(season.cycles), len(season.cycles))
+
+
+def deliver_briefs(flywheel: Flywheel, path: Path, store: Lake, recorded_at: datetime) -> int:
+    """Land a file of briefs in the ledger; returns how many rows went to quarantine."""
+    spec = flywheel.spec
+    batch = read_briefs(
+        path, spec.feeds[spec.briefs.feed], flywheel=spec.name, cadence=spec.cadence, recorded_at=recorded_at
+    )
+    store.append_batch(spec.name, batch.header, batch.facts)
+    return batch.n_quarantined
+
+
+def deliver_feedback(season: Season, cycle: date, store: Lake, paths: DataPaths) -> list[date]:
+    """Show the audience what a cycle published and land what has arrived by its end; returns the cycles it is about."""
+    raise NotImplementedError
