@@ -102,7 +102,9 @@ class ProviderWriters:
         )
 
 
-def planned(flywheel: Flywheel, store: Lake, cycle: date, manifest: Mapping[str, Any], prompts: Mapping[str, PromptInUse]):
+def planned(
+    flywheel: Flywheel, store: Lake, cycle: date, manifest: Mapping[str, Any], prompts: Mapping[str, PromptInUse]
+):
     """Every request of a cycle, from what its manifest pins."""
     assert flywheel.writer is not None
     return plan_requests(

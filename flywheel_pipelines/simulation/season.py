@@ -133,9 +133,7 @@ def play(season: Season, stage: Stage, store: Lake, paths: DataPaths, on_cycle: 
         stage.open(cycle, OpenOptions(recorded_at=started, floor=season.floor, is_synthetic=True))
         touched = deliver_feedback(season, cycle, store, paths)
         first = min([*touched, cycle])
-        stage.close(
-            list(cycle_range(first, cycle, season.flywheel.spec.cadence)), is_last=cycle == season.cycles[-1]
-        )
+        stage.close(list(cycle_range(first, cycle, season.flywheel.spec.cadence)), is_last=cycle == season.cycles[-1])
     on_cycle(season.cycles[-1], len(season.cycles), len(season.cycles))
 
 
