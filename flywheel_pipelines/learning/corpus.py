@@ -47,7 +47,8 @@ def build_corpus(
     Returns:
         REFERENCE_CORPUS without partition columns. `quality` is the relative gain over the floor,
         (posterior_mean - floor_level) / |floor_level|: 0.2 is a fifth better than it had to be. A floor
-        at 0 has no relative scale; quality is 0 then and `p_above` ranks.
+        at 0 has no relative scale; quality is 0 then and `p_above` ranks. Without any floor quality is 0 too, nothing
+        is more probable than the rest, and the newest come first.
 
     Raises:
         ContractError: one output is judged twice in the same cycle.
@@ -98,7 +99,7 @@ def _newest_judgements(judged: pa.Table) -> list[dict]:
     return list(newest.values())
 
 
-def _quality(posterior_mean: float, floor_level: float, better: str) -> float:
+def _quality(posterior_mean: float, floor_level: float | None, better: str) -> float:
     gain = (posterior_mean - floor_level) / abs(floor_level) if floor_level else 0.0
     return -gain if better == "lower" else gain
 

@@ -8,11 +8,13 @@ deliberately readable: each is one guess about style that the ridge is free to i
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, pairwise, repeat
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -105,41 +107,61 @@ def _tokens(text: str) -> tuple[str, ...]:
     return tuple(_TOKEN.findall(_straight(text).lower()))
 
 
-@lru_cache(maxsize=65_536)
-def _char_counts(text: str) -> dict[str, int]:
-    counts: Counter[str] = Counter()
-    for word in _straight(text).lower().split():
-        padded = f" {word} "
-        for size in (3, 4, 5):
-            if len(padded) <= size:
-                counts[padded] += 1
-                break
-            counts.update(padded[start : start + size] for start in range(len(padded) - size + 1))
-    return dict(counts)
+class Counts(NamedTuple):
+    """Terms of a document in the order they first come up, and how often each does.
+
+    Two tuples and not a dictionary: these are kept for every document of a window, and with one dictionary each a
+    year of letters took half a gigabyte. Equal terms of different documents are one object.
+    """
+
+    terms: tuple[str, ...]
+    times: tuple[int, ...]
+
+
+def _counted(terms: Iterable[str]) -> Counts:
+    counts = Counter(terms)
+    return Counts(tuple(map(sys.intern, counts)), tuple(counts.values()))
 
 
 @lru_cache(maxsize=65_536)
-def _word_counts(text: str) -> dict[str, int]:
+def _runs(word: str) -> tuple[str, ...]:
+    """The runs of 3 to 5 characters of one padded word; the word itself once it is no longer than a run."""
+    runs: list[str] = []
+    for size in (3, 4, 5):
+        if len(word) <= size:
+            return (*runs, word)
+        runs += [word[start : start + size] for start in range(len(word) - size + 1)]
+    return tuple(runs)
+
+
+@lru_cache(maxsize=65_536)
+def _char_counts(text: str) -> Counts:
+    return _counted(chain.from_iterable(_runs(f" {word} ") for word in _straight(text).lower().split()))
+
+
+@lru_cache(maxsize=65_536)
+def _word_counts(text: str) -> Counts:
     tokens = _tokens(text)
-    return Counter((*tokens, *(f"{left} {right}" for left, right in pairwise(tokens))))
+    return _counted((*tokens, *(f"{left} {right}" for left, right in pairwise(tokens))))
 
 
-def word_counts(doc: Doc) -> dict[str, int]:
+def word_counts(doc: Doc) -> Counts:
     """Words and pairs of neighbouring words, lower case; `?` and `!` count as words."""
     return _word_counts(doc[1])
 
 
-def char_counts(doc: Doc) -> dict[str, int]:
+def char_counts(doc: Doc) -> Counts:
     """Runs of 3 to 5 characters inside each word, padded with a blank, so that endings and stems are shared."""
     return _char_counts(doc[1])
 
 
-def segment_word_counts(doc: Doc) -> dict[str, int]:
+@lru_cache(maxsize=65_536)
+def segment_word_counts(doc: Doc) -> Counts:
     """Words crossed with the segment: what a word does in this segment beyond what it does everywhere."""
-    return Counter(f"{doc[0]} » {token}" for token in _tokens(doc[1]))
+    return _counted(f"{doc[0]} » {token}" for token in _tokens(doc[1]))
 
 
-COUNTERS: dict[str, Callable[[Doc], dict[str, int]]] = {
+COUNTERS: dict[str, Callable[[Doc], Counts]] = {
     "words": word_counts,
     "chars": char_counts,
     "segment_words": segment_word_counts,
@@ -164,7 +186,7 @@ class TermBlock:
         """
         frequency: Counter[str] = Counter()
         for doc in docs:
-            frequency.update(COUNTERS[kind](doc).keys())
+            frequency.update(COUNTERS[kind](doc).terms)
         kept = sorted((-count, term) for term, count in frequency.items() if count >= min_docs)[:max_terms]
         terms = tuple(sorted(term for _, term in kept))
         df = np.array([frequency[term] for term in terms], dtype=np.float64)
@@ -175,9 +197,10 @@ class TermBlock:
         index = {term: position for position, term in enumerate(self.terms)}
         counts = [COUNTERS[self.kind](doc) for doc in docs]
         # One pass in C over all terms, then the unknown ones are dropped: a loop here is most of a refit's time.
-        found = np.fromiter(map(index.get, chain.from_iterable(counts), repeat(-1)), dtype=np.int32)
-        times = np.fromiter(chain.from_iterable(terms.values() for terms in counts), dtype=np.float64)
-        row = np.repeat(np.arange(len(docs)), [len(terms) for terms in counts])
+        terms = chain.from_iterable(each.terms for each in counts)
+        found = np.fromiter(map(index.get, terms, repeat(-1)), dtype=np.int32)
+        times = np.fromiter(chain.from_iterable(each.times for each in counts), dtype=np.float64)
+        row = np.repeat(np.arange(len(docs)), [len(each.terms) for each in counts])
         known = found >= 0
         weights = (1 + np.log(times[known])) * self.idf.astype(np.float64)[found[known]]
         matrix = sparse.csr_matrix((weights, (row[known], found[known])), shape=(len(docs), len(self.terms)))

@@ -58,6 +58,7 @@ class TextModel:
     `predict` answers on the scale of `y`: expected ln(value / overall mean of the window) when `scale` is "log",
     or (value - mean) / standard deviation when it is "linear" (metrics that take negative values). Only differences
     within one brief are meant to be compared. `better` is not applied: higher predicts a higher value.
+    Hit rate and chance are None where the held-out briefs had one output each.
     """
 
     as_of: date

@@ -130,6 +130,45 @@ def test_a_full_segment_does_not_shut_out_its_near_duplicate_elsewhere():
     assert ids(build(table, per_segment=2)) == ["o0", "o1"]
 
 
+def without_floor(*rows: dict[str, Any]) -> pa.Table:
+    return judged(*[{"floor_level": None, "p_above": 0.5, **row} for row in rows])
+
+
+def test_without_a_floor_the_newest_come_first_however_they_did():
+    weeks = [{"cycle": MONDAY + timedelta(weeks=week), "posterior_mean": 0.1 / (week + 1)} for week in range(4)]
+    corpus = build(without_floor(*weeks), size=2)
+    assert ids(corpus) == ["o3", "o2"]
+    assert corpus["quality"].to_pylist() == [0.0, 0.0]
+
+
+def test_without_a_floor_segments_stay_capped_and_families_single():
+    same = {"text": "The same words again and again in the paper", "cycle": MONDAY + timedelta(weeks=2)}
+    table = without_floor({**same}, {**same, "cycle": MONDAY + timedelta(weeks=3)}, {}, {}, {"segment": "sport"})
+    assert ids(build(table, per_segment=2)) == ["o1", "o2", "o4"]
+
+
+LETTER = "{greeting}\n\nWe help {whom} with {what}.\n\n{close}\n"
+
+
+def test_texts_of_several_paragraphs_are_kept_as_they_are():
+    text = LETTER.format(greeting="Hello there,", whom="bakers", what="flour", close="Shall we talk on Friday?")
+    assert build(judged({"text": text}))["text"].to_pylist() == [text]
+
+
+def test_letters_that_differ_in_their_line_breaks_alone_are_one_family():
+    text = LETTER.format(greeting="Hello there,", whom="bakers", what="flour", close="Shall we talk on Friday?")
+    flat = {"text": " ".join(text.split()), "posterior_mean": 0.03}
+    assert ids(build(judged({"text": text}, flat))) == ["o1"]
+
+
+def test_letters_with_other_paragraphs_are_no_family():
+    first = LETTER.format(greeting="Hello there,", whom="bakers", what="flour", close="Shall we talk on Friday?")
+    second = LETTER.format(
+        greeting="Dear colleagues,", whom="a bicycle shop", what="its winter stock", close="Write back when it suits."
+    )
+    assert sorted(ids(build(judged({"text": first}, {"text": second})))) == ["o0", "o1"]
+
+
 def test_blank_texts_are_left_out():
     assert ids(build(judged({"text": " \n "}, {}))) == ["o1"]
 

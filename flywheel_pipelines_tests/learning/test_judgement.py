@@ -145,3 +145,29 @@ def test_an_output_in_both_arms_keeps_its_weight_in_the_control() -> None:
 def test_an_output_outside_the_control_has_no_weight_in_it(arm: str) -> None:
     table = rows(PUBLISHED_OUTPUTS, [{"output_id": "a", "arm": arm, "weight": 1.0}])
     assert one_row_per_output(table)["control_weight"].tolist() == [0.0]
+
+
+def without_floor(measured: pa.Table = MEASURED) -> list[dict]:
+    rule = FloorRule("ctr", "off", min_exposure=100)
+    table = judge_cycle(LAST, PUBLISHED, measured, rule, threshold_version="off")
+    return SCORED_OUTPUTS.conform(table).to_pylist()
+
+
+def test_without_a_floor_whatever_was_exposed_is_promoted() -> None:
+    judged = without_floor()
+    assert {(row["decision"], row["floor_level"], row["p_above"]) for row in judged} == {("promote", None, 0.5)}
+    assert all(row["reason"].startswith("no floor: 3,000 exposures, ctr ") for row in judged)
+    assert all(row["reason"].endswith("%, fed back as it is") for row in judged)
+
+
+def test_without_a_floor_one_exposure_is_enough() -> None:
+    scarce = changed(pc.field("cycle") == LAST, "exposure", 1.0)
+    scarce = scarce.set_column(
+        scarce.schema.get_field_index("numerator"), scarce.schema.field("numerator"), pa.array([0.0] * scarce.num_rows)
+    )
+    assert {row["decision"] for row in without_floor(scarce)} == {"promote"}
+
+
+def test_without_a_floor_what_nobody_saw_stays_on_hold() -> None:
+    judged = without_floor(MEASURED.filter(pc.field("cycle") != LAST))
+    assert {(row["decision"], row["reason"]) for row in judged} == {("hold", "no floor: no exposures")}

@@ -165,7 +165,7 @@ def test_two_rows_for_one_output_are_refused() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"above": "average"}, "expected a number, control, mean or quantile"),
+        ({"above": "average"}, "expected a number, control, mean, quantile or off"),
         ({"confidence": 1.0}, "between 0 and 1"),
         ({"confidence": 0.4}, "more than 0.5"),
         ({"quantile": 0.0}, "quantile is 0.0"),

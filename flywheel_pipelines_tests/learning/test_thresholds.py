@@ -36,6 +36,7 @@ FLOORS = [
     (FloorSpec(metric="ctr", above=0.03, min_exposure=1, confidence=0.6), "lower"),
     (FloorSpec(metric="ctr", above="mean", min_exposure=30), "higher"),
     (FloorSpec(metric="ctr", above="quantile", quantile=0.6, min_exposure=30), "higher"),
+    (FloorSpec(metric="ctr", above="off", min_exposure=30), "higher"),
 ]
 
 
