@@ -73,6 +73,19 @@ def audit_table(rows: Sequence[dict[str, Any]], words: str) -> RenderableType:
     return Group(table, Text(words, style="bold"))
 
 
+def cost_table(lines: Sequence[dict[str, Any]], title: str, note: str) -> RenderableType:
+    """Effort and cost by quarters of the cycles, in words already; nothing where no model was asked."""
+    if not lines:
+        return Text("")
+    heads = ("tokens", "published", "tokens per published", "promoted", "cost", "cost per promoted")
+    table = Table("in cycle order", box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
+    for head in heads:
+        table.add_column(head, justify="right")
+    for line in lines:
+        table.add_row(line["label"], *(line[head.replace(" ", "_")] for head in heads))
+    return Group(table, Text(note, style="dim"))
+
+
 def status_table(rows: Sequence[dict[str, Any]]) -> RenderableType:
     """One line per flywheel, and below the table what needs somebody's attention; fits 80 columns."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)

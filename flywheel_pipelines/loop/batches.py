@@ -1,4 +1,4 @@
-"""The header of a batch of facts that the pipeline itself records. Not here: batches that come from outside (`feedback`)."""
+"""The header of a batch of facts that the pipeline records itself. Not here: what comes from outside (`feedback`)."""
 
 from __future__ import annotations
 

@@ -23,13 +23,13 @@ from flywheel_pipelines.loop.batches import batch_header
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.loop.prompts import pinned_prompts, register_prompts
 from flywheel_pipelines.loop.recorder import Recorder, Shown
-from flywheel_pipelines.loop.writing import Writers, write_outputs
+from flywheel_pipelines.loop.writing import OFFLINE_MODEL, Writers, write_outputs
 from flywheel_pipelines.production.archive import outputs_from_archive
-from flywheel_pipelines.production.arms import publish
+from flywheel_pipelines.production.arms import publish, unanswered
 from flywheel_pipelines.production.briefs import briefs_from_candidates, briefs_from_ledger, latest_candidates
 from flywheel_pipelines.production.manifest import NOTHING_LEARNED, CarriedIn, build_manifest, choose_predecessor
 from flywheel_pipelines.production.outbox import export_rows, write_outbox
-from flywheel_pipelines.spec import ArchiveProducer, FlywheelSpec, parse_spec
+from flywheel_pipelines.spec import ArchiveProducer, FlywheelSpec, LlmProducer, parse_spec
 
 
 @dataclass(frozen=True)
@@ -151,8 +151,7 @@ def publish_outputs(
         per_arm.update(published.column("arm").to_pylist())
         if opened.writer is not None:
             shown = _export(opened, recorder, cycle, generated, published, outbox, now)
-            n_briefs = len(set(generated["brief_id"].to_pylist()) - set(published["brief_id"].to_pylist()))
-            shown["briefs_without_output"] = n_briefs
+            shown["briefs_without_output"] = sum(unanswered(generated, published).values())
     return {f"published_{arm}": count for arm, count in sorted(per_arm.items())} | shown
 
 
@@ -205,11 +204,13 @@ def _pin(
     """Register the floor and the prompts, and pin what the last closed cycle hands over."""
     spec = options.applied_to(flywheel.spec)
     is_simulated = flywheel.writer is not None and writers.is_offline
-    if is_simulated and not spec.is_synthetic:
-        _refuse_offline_after_real(flywheel, store, cycle)
-        spec = spec.model_copy(update={"is_synthetic": True})
-    carried = _carried_in(flywheel, store, cycle, allow_gap=options.allow_gap)
-    prompts = register_prompts(flywheel, store, carried.predecessor, options.now())
+    if is_simulated:
+        if not spec.is_synthetic:
+            _refuse_offline_after_real(flywheel, store, cycle)
+        spec = _written_offline(spec)
+    predecessor = _predecessor(flywheel, store, cycle, allow_gap=options.allow_gap)
+    prompts = register_prompts(flywheel, store, predecessor, options.now())
+    carried = _carried_in(flywheel, store, predecessor, prompts.flywheel.version)
     threshold = register_threshold(spec.floor, spec.metric.better, cycle, options.now())
     store.append_batch(spec.name, threshold.header, {tables.THRESHOLDS: threshold.rows})
     gap = carried.predecessor is not None and carried.predecessor != flywheel.previous(cycle)
@@ -219,10 +220,8 @@ def _pin(
         spec,
         threshold_version=threshold.version,
         gap_allowed=gap,
-        prompt_version=prompts.flywheel.version,
         control_prompt_version=prompts.control.version,
         challenger_prompt_version=prompts.challenger.version if prompts.challenger else None,
-        model=writers.model_of(flywheel.writer) if flywheel.writer else None,
         output_schema=flywheel.output_schema(),
         # What a published cycle is produced with anew is a new attempt: the outputs that went out are kept.
         attempt=options.attempt or (attempts[0] + 1 if attempts and options.repin else 1),
@@ -241,22 +240,34 @@ def _refuse_offline_after_real(flywheel: Flywheel, store: Lake, cycle: date) -> 
         )
 
 
-def _carried_in(flywheel: Flywheel, store: Lake, cycle: date, *, allow_gap: bool) -> CarriedIn:
-    """The versions that the last closed cycle hands over; nothing in the first cycle."""
-    name = flywheel.name
-    predecessor = choose_predecessor(
+def _written_offline(spec: FlywheelSpec) -> FlywheelSpec:
+    """The spec of a cycle that the offline writer writes: declared as such, with no budget, since nothing is paid."""
+    assert isinstance(spec.producer, LlmProducer)
+    producer = spec.producer.model_copy(update={"model": OFFLINE_MODEL, "max_cost_per_cycle": None})
+    return spec.model_copy(update={"is_synthetic": True, "producer": producer})
+
+
+def _predecessor(flywheel: Flywheel, store: Lake, cycle: date, *, allow_gap: bool) -> date | None:
+    """The closed cycle whose learning is carried in; None in the first cycle."""
+    return choose_predecessor(
         cycle,
         flywheel.previous(cycle),
-        opened=store.cycles(tables.CYCLE_MANIFEST, name),
-        closed=store.cycles(tables.MOMENTUM, name),
+        opened=store.cycles(tables.CYCLE_MANIFEST, flywheel.name),
+        closed=store.cycles(tables.MOMENTUM, flywheel.name),
         allow_gap=allow_gap,
     )
+
+
+def _carried_in(flywheel: Flywheel, store: Lake, predecessor: date | None, prompt_version: str) -> CarriedIn:
+    """The versions that the last closed cycle hands over; nothing but the baseline prompt in the first cycle."""
+    name = flywheel.name
     if predecessor is None:
-        return CarriedIn(None, NOTHING_LEARNED, NOTHING_LEARNED, None)
+        return CarriedIn(None, prompt_version, NOTHING_LEARNED, NOTHING_LEARNED, None)
     corpus_version = store.read(tables.REFRESHED_PROMPT, name, predecessor, columns=["corpus_version"])
     model = store.read(tables.SCORING_MODEL, name, predecessor, columns=["model_version", "known_at"]).to_pylist()[0]
     return CarriedIn(
         predecessor=predecessor,
+        prompt_version=prompt_version,
         corpus_version=corpus_version["corpus_version"][0].as_py(),
         scoring_model_version=model["model_version"],
         knowledge_cutoff=model["known_at"],

@@ -46,12 +46,11 @@ def register_prompts(flywheel: Flywheel, store: Lake, predecessor: date | None, 
     trial_template = flywheel.challenger_template()
     trial = _rendered(flywheel, trial_template, corpus) | {"author": "challenger"} if trial_template else None
     references = references_of(corpus)
-    prompts = CyclePrompts(
+    return CyclePrompts(
         flywheel=_register(store, name, learned, references, now),
         control=_register(store, name, baseline, [], now),
         challenger=_register(store, name, trial, references, now) if trial else None,
     )
-    return prompts
 
 
 def pinned_prompts(store: Lake, flywheel: str, manifest: Mapping[str, Any]) -> dict[str, PromptInUse]:

@@ -25,9 +25,8 @@ from flywheel_pipelines.llm.settings import AskSettings
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.loop.recorder import Recorder, Shown
 from flywheel_pipelines.production.guardrails import blocked_reasons
-from flywheel_pipelines.production.outputs import outputs_from_answers, ranked
-from flywheel_pipelines.production.planning import PromptInUse, plan_requests
-from flywheel_pipelines.production.supersede import with_earlier_attempts
+from flywheel_pipelines.production.outputs import judged, outputs_from_answers, ranked, superseded_by
+from flywheel_pipelines.production.planning import PlannedRequest, PromptInUse, plan_requests
 from flywheel_pipelines.spec import LlmProducer
 
 OFFLINE_MODEL = "offline-writer"
@@ -102,7 +101,9 @@ class ProviderWriters:
         )
 
 
-def planned(flywheel: Flywheel, store: Lake, cycle: date, manifest: Mapping[str, Any], prompts: Mapping[str, PromptInUse]):
+def planned(
+    flywheel: Flywheel, store: Lake, cycle: date, manifest: Mapping[str, Any], prompts: Mapping[str, PromptInUse]
+) -> list[PlannedRequest]:
     """Every request of a cycle, from what its manifest pins."""
     assert flywheel.writer is not None
     return plan_requests(
@@ -132,22 +133,21 @@ def write_outputs(
     plan = planned(flywheel, store, cycle, manifest, prompts)
     report = writers.answer([request.request for request in plan], producer, store)
     _refuse_too_many_failures(report, len(plan), producer)
-    outputs = outputs_from_answers(plan, report.answers)
+    outputs = outputs_from_answers(plan, report.answers.values())
     schema = json.loads(manifest["output_schema"]) if manifest["output_schema"] else None
     briefs = store.read(tables.BRIEFS, flywheel.name, cycle)
-    references = [reference.text for prompt in prompts.values() for reference in prompt.references]
+    references = [reference for prompt in prompts.values() for reference in prompt.references]
     blocked = blocked_reasons(outputs, briefs, references, flywheel.spec.guardrails, schema)
-    position = outputs.schema.get_field_index("blocked")
-    outputs = outputs.set_column(position, outputs.schema.field(position), pa.array(blocked, pa.string()))
-    outputs = ranked(outputs, predict(store, flywheel.name, manifest, outputs))
-    before = store.read(tables.GENERATED_OUTPUTS, flywheel.name, cycle, columns=tables.GENERATED_OUTPUTS.columns)
+    outputs = judged(outputs, blocked)
+    outputs = ranked(outputs, predict(store, flywheel.name, manifest, outputs).tolist())
+    before = store.read(tables.GENERATED_OUTPUTS, flywheel.name, cycle)
     shown: Shown = {
         "requests": report.words,
         "n_failed": len(report.failures),
         "n_blocked": sum(reason is not None for reason in blocked),
         "cost": report.cost if report.cost is not None else "unknown",
     }
-    return with_earlier_attempts(outputs, before), shown
+    return superseded_by(before, outputs, manifest["attempt"]), shown
 
 
 def _refuse_too_many_failures(report: AskReport, n_planned: int, producer: LlmProducer) -> None:

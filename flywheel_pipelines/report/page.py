@@ -66,6 +66,16 @@ class FlywheelReport:
     page: Path
 
     @property
+    def cost_lines(self) -> Rows:
+        """Effort and cost in words, by quarters and in all."""
+        return cost_lines(self.costs)
+
+    @property
+    def cost_note(self) -> str:
+        """How to read them."""
+        return cost_note(self.costs, is_synthetic=self.is_synthetic)
+
+    @property
     def title(self) -> str:
         """Heading of the momentum table."""
         return f"Momentum of {self.flywheel} over the control, {'simulated' if self.is_synthetic else 'real'} data"
@@ -135,7 +145,9 @@ def write_report(paths: DataPaths, spec: FlywheelSpec) -> FlywheelReport:
 
 def momentum_lines(summary: Summary) -> Rows:
     """Lift by quarters of the briefs, of the last half, and over all, in words."""
-    parts = [(f"quarter {number}", part.briefs, part.lift, part.interval) for number, part in enumerate(summary.quarters, 1)]
+    parts = [
+        (f"quarter {number}", part.briefs, part.lift, part.interval) for number, part in enumerate(summary.quarters, 1)
+    ]
     half = sum(part.briefs for part in summary.quarters[2:])
     parts.append(("last half", half, summary.last_half_lift, summary.last_half_interval))
     parts.append(("all", summary.briefs, summary.lift, summary.interval))
@@ -166,7 +178,9 @@ def cost_note(costs: Rows, *, is_synthetic: bool) -> str:
     if any(row["cost"] is None for row in costs):
         return "A cost is unknown while a model has no price: write producer.prices in the flywheel's YAML."
     if is_synthetic:
-        return "Tokens are counted by the offline writer; dollars are what they would cost at the YAML's example prices."
+        return (
+            "Tokens are counted by the offline writer; dollars are what they would cost at the YAML's example prices."
+        )
     return "Tokens as the endpoint counted them; dollars at the YAML's prices."
 
 
