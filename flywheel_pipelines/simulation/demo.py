@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Literal
 
 from flywheel_pipelines.cycles import cycle_start
 from flywheel_pipelines.errors import FlywheelError
+from flywheel_pipelines.feedback.landing import measures_of
 from flywheel_pipelines.instance import open_instance
 from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.loop.flywheel import Flywheel
@@ -20,6 +20,7 @@ from flywheel_pipelines.paths import DEFS_DIR, PROJECT_ROOT, DataPaths
 from flywheel_pipelines.report.page import FlywheelReport, write_report
 from flywheel_pipelines.simulation.audience import Audience
 from flywheel_pipelines.simulation.dagster_runs import execute_job, load_definitions, replace_earlier
+from flywheel_pipelines.simulation.market import World, kind_of
 from flywheel_pipelines.simulation.season import (
     SAMPLES,
     SIMULATED,
@@ -43,12 +44,13 @@ class DemoPlan:
     specs: tuple[FlywheelSpec, ...]
     n_cycles: int = 26
     seed: int = 1
-    world: Literal["lively", "flat"] | str = "lively"
+    world: World = "lively"
     floor: str | None = None
 
     def season(self, spec: FlywheelSpec) -> Season:
         """The season of one of the flywheels."""
-        audience = Audience.of(spec, seed=self.seed, world=self.world)
+        kind = kind_of(measures_of(spec))
+        audience = Audience(kind, seed=self.seed, world=self.world, cadence=spec.cadence)
         return Season.of(Flywheel(spec, DEFS_DIR / spec.name), self.n_cycles, audience, self.floor)
 
 

@@ -30,7 +30,8 @@ from flywheel_pipelines.loop.recorder import Recorder
 from flywheel_pipelines.loop.weighing import weigh
 from flywheel_pipelines.loop.writing import Writers
 from flywheel_pipelines.paths import DataPaths
-from flywheel_pipelines.simulation.audience import Audience, write_export
+from flywheel_pipelines.simulation.audience import Audience
+from flywheel_pipelines.simulation.audience_export import write_export
 from flywheel_pipelines.simulation.dagster_runs import execute_job
 
 OnCycle = Callable[[date, int, int], None]
@@ -150,8 +151,9 @@ def deliver_feedback(season: Season, cycle: date, store: Lake, paths: DataPaths)
     spec = season.flywheel.spec
     season.audience.publish_seen(cycle, store.read(tables.PUBLISHED_OUTPUTS, spec.name, cycle))
     feed = next(name for name, feed in spec.feeds.items() if feed.kind == "metrics")
-    path = paths.inbox / spec.name / feed / f"{cycle}.csv"
-    write_export(path, season.audience.export(cycle))
+    path = paths.inbox / spec.name / feed / f"simulated-{cycle}.csv"
+    if not write_export(path, season.audience.export(cycle), spec.feeds[feed].columns):
+        return []
     recorded_at = cycle_end(cycle, spec.cadence)
     batch, _ = land_file(store, spec, feed, path, recorded_at=recorded_at, source=f"{SIMULATED}, {path.name}")
     return batch.cycles
