@@ -132,7 +132,8 @@ def write_outputs(
     assert producer is not None
     plan = planned(flywheel, store, cycle, manifest, prompts)
     report = writers.answer([request.request for request in plan], producer, store)
-    _refuse_too_many_failures(report, len(plan), producer)
+    if refusal := report.too_many_failed(producer.max_failed):
+        raise FlywheelError(refusal)
     outputs = outputs_from_answers(plan, report.answers.values())
     schema = json.loads(manifest["output_schema"]) if manifest["output_schema"] else None
     briefs = store.read(tables.BRIEFS, flywheel.name, cycle)
@@ -148,13 +149,3 @@ def write_outputs(
         "cost": report.cost if report.cost is not None else "unknown",
     }
     return superseded_by(before, outputs, manifest["attempt"]), shown
-
-
-def _refuse_too_many_failures(report: AskReport, n_planned: int, producer: LlmProducer) -> None:
-    failed = len(report.failures)
-    if failed and failed > producer.max_failed * n_planned:
-        first = next(iter(report.failures.values()))
-        raise FlywheelError(
-            f"{report.words} More than producer.max_failed ({producer.max_failed:.0%}) failed; the first: "
-            f"{first.reason} What was answered is kept: run generated_outputs again to ask for the others only."
-        )
