@@ -106,14 +106,12 @@ class Audience:
         self._reactions: dict[str, Reactions] = {}
 
     # -- what is seen -----------------------------------------------------------------------------------------------
-    def publish_seen(self, cycle: date, published: pa.Table | Iterable[Mapping[str, object]]) -> int:
+    def publish_seen(self, cycle: date, published: pa.Table | Sequence[Mapping[str, object]]) -> int:
         """Show it what a cycle published (rows of `published_outputs`); returns how many outputs are new to it.
 
         An output that stands in several arms is one output, and one that was shown before is not shown again.
         """
-        rows: Iterable[Mapping[str, object]] = (
-            published.select(list(OUTPUT_COLUMNS)).to_pylist() if isinstance(published, pa.Table) else published
-        )
+        rows = published if isinstance(published, Sequence) else published.to_pylist()
         before = len(self._seen)
         for row in rows:
             output_id, brief_id, segment, text = (str(row[name]) for name in OUTPUT_COLUMNS)

@@ -136,7 +136,8 @@ RECIPIENTS = AudienceKind(
             days=WORKING_DAYS,
             has_bots=True,
             responses=(
-                # Cold mail is answered by 1 to 8 in 100, by 4 on average (the base is the median). A quarter of the answers comes after the week is over.
+                # Cold mail is answered by 1 to 8 in 100, by 4 on average (the base is the median). A quarter of the
+                # answers comes after the week is over.
                 Response("replies", base_rate=0.036, appeal=1.0, concentration=800, late=(0.18, 0.07)),
                 # What is opened is decided by the subject, which is a part of the text. Scanners open everything.
                 Response("opens", base_rate=0.35, appeal=0.4, concentration=120, late=(0.06, 0.02), bots=0.9),
@@ -158,8 +159,8 @@ READERS = AudienceKind(
             days=CHECKED_DAILY,
             has_bots=False,
             responses=(
-                # One article in four of a young site ranks (the base is the median). Checks of one keyword resemble each other: 100 of them
-                # tell as much as 60 independent ones would.
+                # One article in four of a young site ranks (the base is the median). Checks of one keyword resemble
+                # each other: 100 of them tell as much as 60 independent ones would.
                 Response("top10_days", base_rate=0.22, appeal=1.0, concentration=150),
             ),
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from statistics import mean
@@ -68,7 +68,7 @@ def test_what_happens_to_an_output_depends_on_the_seed_and_its_id_alone() -> Non
     alone, crowd = audience(), audience(written=texts(30, seed=9))
     alone.publish_seen(MONDAY, rows_of(written)[5:])
     crowd = audience()
-    crowd.publish_seen(MONDAY, reversed(rows_of(written)))
+    crowd.publish_seen(MONDAY, rows_of(written)[::-1])
     assert alone.settled("output0000005") == crowd.settled("output0000005")
     other = audience(seed=4)
     other.publish_seen(MONDAY, rows_of(written)[5:])
@@ -190,12 +190,12 @@ def test_preferences_drift_slowly() -> None:
     assert 0.65 < mean(half_a_year) < 0.9
 
 
-def _correlation(first: object, second: object) -> float:
+def _correlation(first: Mapping[str, Mapping[str, float]], second: Mapping[str, Mapping[str, float]]) -> float:
     values = [
-        [effects[name][option] for name, options in CHOICES.items() for option in options]  # pyright: ignore
+        [effects[name][option] for name, options in CHOICES.items() for option in options]
         for effects in (first, second)
     ]
-    return float(np.corrcoef(values)[0, 1])
+    return float(np.asarray(np.corrcoef(values))[0, 1])
 
 
 # -- noise -----------------------------------------------------------------------------------------------------------
