@@ -64,8 +64,8 @@ def published_rows(week: int, control_weights: tuple[float, float] = (0.5, 0.5))
     for brief, variant in _candidates():
         out = {"output_id": output_id(week, brief, variant), "brief_id": f"w{week}-{brief}", "probability": 1.0}
         if variant == 0:
-            records.append(out | {"arm": "flywheel", "weight": 1.0})
-        records.append(out | {"arm": "control", "weight": control_weights[variant]})
+            records.append(out | {"arm": "flywheel", "weight": 1.0, "choice": "best"})
+        records.append(out | {"arm": "control", "weight": control_weights[variant], "choice": "all"})
     return rows(PUBLISHED_OUTPUTS, records)
 
 
@@ -85,10 +85,12 @@ def _open(lake: Lake, flywheel: str, week: int) -> None:
     manifest = {
         "predecessor": WEEKS[week - 2] if week > 1 else None,
         "prompt_version": f"prompt-{week - 1}",
+        "control_prompt_version": "prompt-0",
         "corpus_version": f"corpus-{week - 1}" if week > 1 else "none",
         "scoring_model_version": f"model-{week - 1}" if week > 1 else "none",
         "threshold_version": "floor-1",
         "config_hash": "config-1",
+        "attempt": 1,
         "gap_allowed": week == 3,
     }
     lake.write(CYCLE_MANIFEST, rows(CYCLE_MANIFEST, [manifest]), **at)
@@ -98,6 +100,7 @@ def _open(lake: Lake, flywheel: str, week: int) -> None:
             "brief_id": f"w{week}-{brief}",
             "segment": "politics",
             "variant": variant,
+            "attempt": 1,
             "text": f"Headline {variant} of {brief} in week {week}",
             "producer": "archive",
             "prompt_version": f"prompt-{week - 1}",

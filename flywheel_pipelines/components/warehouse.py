@@ -26,12 +26,22 @@ PUBLISHED_FILE = dg.AssetKey([GROUP, "published_file"])
 PUBLISH_JOB = "warehouse__publish"
 CHECK = "dbt_tests"
 FLYWHEEL_TYPE = "FlywheelComponent"
-TABLES_OF_OTHER_ASSETS = {"brief_outcomes": "momentum", "audit": "momentum", "scoring_model_terms": "scoring_model"}
+TABLES_OF_OTHER_ASSETS = {
+    "brief_outcomes": "momentum",
+    "audit": "momentum",
+    "scoring_model_terms": "scoring_model",
+    "prompt_versions": "cycle_manifest",
+    "llm_requests": "generated_outputs",
+    "exports": "published_outputs",
+}
 """Lake tables that are written by the asset of another table; every other table that has an asset gave it its name."""
 TABLES_WITHOUT_ASSET = frozenset(
-    {"batches", "quarantine", "archive_candidates", "metric_ledger", "thresholds", "input_versions"}
-)
-"""Ledgers that feeds append to, and the book of versions: no asset materializes them."""
+    {
+        "batches", "quarantine", "archive_candidates", "brief_ledger", "metric_ledger", "thresholds", "llm_batches",
+        "input_versions",
+    }
+)  # fmt: skip
+"""Ledgers that feeds and sensors append to, and the book of versions: no asset materializes them."""
 
 
 class WarehouseComponent(dg.Component, dg.Model, dg.Resolvable):

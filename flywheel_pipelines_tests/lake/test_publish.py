@@ -72,7 +72,9 @@ def leftovers(paths: DataPaths) -> set[str]:
 
 def test_an_empty_lake_publishes_every_mart_without_rows(tmp_path):
     report = publish(DataPaths(tmp_path))
-    assert report.mart_rows == {"cycles": 0, "lineage": 0, "momentum": 0, "outputs": 0, "reference_corpus": 0}
+    assert report.mart_rows == dict.fromkeys(
+        ("costs", "cycles", "lineage", "momentum", "outputs", "reference_corpus"), 0
+    )
     assert [outcome.name for outcome in report.outcomes if outcome.status != "pass"] == []
 
 

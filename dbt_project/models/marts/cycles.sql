@@ -16,7 +16,9 @@ generated as (
     select
         flywheel,
         cycle,
-        count(*) as n_candidates
+        count(*) filter (where not is_superseded) as n_candidates,
+        count(*) filter (where not is_superseded and blocked is not null) as n_blocked,
+        count(*) filter (where is_superseded) as n_superseded
     from {{ ref('stg_generated_outputs') }}
     group by 1, 2
 
@@ -109,6 +111,8 @@ final as (
         manifests.scoring_model_version,
         manifests.threshold_version,
         manifests.config_hash,
+        manifests.model,
+        manifests.attempt,
         manifests.knowledge_cutoff,
         coalesce(manifests.gap_allowed, false) as opened_with_gap,
         manifests.is_synthetic,
@@ -116,6 +120,8 @@ final as (
         ---------- what it produced
         coalesce(briefs.n_briefs, 0) as n_briefs,
         coalesce(generated.n_candidates, 0) as n_candidates,
+        coalesce(generated.n_blocked, 0) as n_blocked,
+        coalesce(generated.n_superseded, 0) as n_superseded,
         coalesce(published.n_published, 0) as n_published,
         coalesce(published.n_published_flywheel, 0) as n_published_flywheel,
         coalesce(published.n_published_control, 0) as n_published_control,

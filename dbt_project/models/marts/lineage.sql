@@ -27,6 +27,19 @@ prompts as (
 
 ),
 
+-- What a prompt holds ready; for one brief it may show fewer, which `reference_for` and `outputs.reference_ids` tell.
+held_ready as (
+
+    select
+        flywheel,
+        prompt_version,
+        unnest(
+            case when json_valid(shown_references) then json_extract_string(shown_references, '$[*].reference_id') end
+        ) as reference_id
+    from {{ ref('stg_prompt_versions') }}
+
+),
+
 references_shown as (
 
     select
@@ -77,6 +90,33 @@ produced as (
 
 ),
 
+pinned as (
+
+    unpivot (
+        select
+            flywheel,
+            cycle,
+            cycle_id as to_id,
+            corpus_version as corpus,
+            scoring_model_version as scoring_model,
+            threshold_version as threshold
+        from manifests
+    )
+    on corpus, scoring_model, threshold
+    into name from_kind value from_id
+
+),
+
+prompts_of_arms as (
+
+    select
+        flywheel,
+        cycle,
+        unnest([prompt_version, control_prompt_version, challenger_prompt_version]) as prompt_version
+    from manifests
+
+),
+
 learned as (
 
     select
@@ -114,23 +154,21 @@ learned as (
     from prompts
     where parent_version is not null and is_changed
 
-),
+    union all
 
-pinned as (
-
-    unpivot (
-        select
-            flywheel,
-            cycle,
-            cycle_id as to_id,
-            prompt_version as prompt,
-            corpus_version as corpus,
-            scoring_model_version as scoring_model,
-            threshold_version as threshold
-        from manifests
-    )
-    on prompt, corpus, scoring_model, threshold
-    into name from_kind value from_id
+    select distinct
+        prompts_of_arms.flywheel,
+        prompts_of_arms.cycle,
+        'output' as from_kind,
+        held_ready.reference_id as from_id,
+        'shown_in' as relation,
+        'prompt' as to_kind,
+        prompts_of_arms.prompt_version as to_id
+    from prompts_of_arms
+    inner join held_ready
+        on
+            prompts_of_arms.flywheel = held_ready.flywheel
+            and prompts_of_arms.prompt_version = held_ready.prompt_version
 
 ),
 
@@ -151,11 +189,22 @@ edges as (
     from pinned
     -- What the first cycle writes where nothing has been learned yet: no version, so no edge.
     where from_id <> 'none'
+    union all
+    select
+        flywheel,
+        cycle,
+        'prompt' as from_kind,
+        prompt_version as from_id,
+        'pinned_by' as relation,
+        'cycle' as to_kind,
+        cast(cycle as varchar) as to_id
+    from prompts_of_arms
+    where prompt_version is not null
 
 ),
 
 -- An edge may hold in many cycles (a corpus that stays the same); it is one edge, dated when it first held.
-final as (
+dated as (
 
     select
         flywheel,
@@ -167,6 +216,16 @@ final as (
         min(cycle) as cycle
     from edges
     group by 1, 2, 3, 4, 5, 6
+
+),
+
+final as (
+
+    select
+        dated.*,
+        manifests.is_synthetic
+    from dated
+    left join manifests on dated.flywheel = manifests.flywheel and dated.cycle = manifests.cycle
 
 )
 

@@ -6,6 +6,12 @@ momentum as (
 
 ),
 
+manifests as (
+
+    select * from {{ ref('stg_cycle_manifest') }}
+
+),
+
 in_cycle as (
 
     select * from momentum
@@ -28,6 +34,7 @@ final as (
         in_cycle.flywheel,
         in_cycle.cycle,
         in_cycle.metric,
+        manifests.is_synthetic,
 
         ---------- this cycle alone
         in_cycle.n_briefs,
@@ -57,6 +64,8 @@ final as (
     from in_cycle
     left join cumulative
         on in_cycle.flywheel = cumulative.flywheel and in_cycle.cycle = cumulative.cycle
+    left join manifests
+        on in_cycle.flywheel = manifests.flywheel and in_cycle.cycle = manifests.cycle
 
 )
 

@@ -27,9 +27,46 @@ published as (
         list(arm order by arm) as arms,
         max(weight) filter (where arm = 'flywheel') as flywheel_weight,
         max(weight) filter (where arm = 'control') as control_weight,
-        max(weight) filter (where arm = 'challenger') as challenger_weight
+        max(weight) filter (where arm = 'challenger') as challenger_weight,
+        -- An archive's output may stand for two arms: then the flywheel's choice is the one that was made.
+        arg_max(choice, arm = 'flywheel') as choice,
+        arg_max(probability, arm = 'flywheel') as probability
     from {{ ref('stg_published_outputs') }}
     group by 1, 2, 3
+
+),
+
+exported as (
+
+    select
+        flywheel,
+        cycle,
+        output_id,
+        min(recorded_at) as exported_at
+    from {{ ref('stg_exports') }}
+    group by 1, 2, 3
+
+),
+
+-- A request that failed and was asked again stands once for each time; all of it was paid for this output.
+asked as (
+
+    select
+        flywheel,
+        cycle,
+        request_key,
+        case when bool_and(prompt_tokens is not null and completion_tokens is not null or status = 'failed')
+            then sum(prompt_tokens + completion_tokens)
+        end::bigint as request_tokens,
+        case when bool_and(cost is not null or status = 'failed') then sum(cost) end as request_cost
+    from {{ ref('stg_llm_requests') }}
+    group by 1, 2, 3
+
+),
+
+manifests as (
+
+    select * from {{ ref('stg_cycle_manifest') }}
 
 ),
 
@@ -81,17 +118,28 @@ final as (
         generated.output_id,
         generated.brief_id,
         generated.candidate_id,
+        generated.request_key,
 
         ---------- what it is
         briefs.title as brief_title,
         generated.segment,
+        generated.arm,
         generated.variant,
+        generated.attempt,
         generated.text,
+        generated.content,
         generated.producer,
+        generated.model,
         generated.prompt_version,
         generated.reference_ids,
+        generated.n_references_dropped,
         generated.predicted,
         generated.rank,
+        generated.blocked,
+        generated.is_superseded,
+        manifests.is_synthetic,
+        asked.request_tokens,
+        asked.request_cost,
 
         ---------- where it went out
         coalesce(published.arms, []) as arms,
@@ -102,6 +150,9 @@ final as (
         published.flywheel_weight,
         published.control_weight,
         published.challenger_weight,
+        published.choice,
+        published.probability,
+        exported.exported_at,
 
         ---------- what came back
         measured.metrics,
@@ -134,6 +185,18 @@ final as (
             generated.flywheel = published.flywheel
             and generated.cycle = published.cycle
             and generated.output_id = published.output_id
+    left join exported
+        on
+            generated.flywheel = exported.flywheel
+            and generated.cycle = exported.cycle
+            and generated.output_id = exported.output_id
+    left join asked
+        on
+            generated.flywheel = asked.flywheel
+            and generated.cycle = asked.cycle
+            and generated.request_key = asked.request_key
+    left join manifests
+        on generated.flywheel = manifests.flywheel and generated.cycle = manifests.cycle
     left join measured
         on
             generated.flywheel = measured.flywheel
@@ -152,4 +215,4 @@ final as (
 )
 
 select * from final
-order by flywheel, cycle, brief_id, variant
+order by flywheel, cycle, brief_id, arm, attempt, variant

@@ -6,6 +6,12 @@ entries as (
 
 ),
 
+manifests as (
+
+    select * from {{ ref('stg_cycle_manifest') }}
+
+),
+
 -- A close leaves a prompt even when its corpus is empty, so prompts say which cycle was closed last.
 closed as (
 
@@ -58,6 +64,7 @@ final as (
         history.segment,
         history.text,
         history.source_cycle,
+        manifests.is_synthetic,
 
         ---------- when it served
         history.last_cycle = last_closed.cycle as is_current,
@@ -74,6 +81,7 @@ final as (
 
     from history
     inner join last_closed on history.flywheel = last_closed.flywheel
+    left join manifests on history.flywheel = manifests.flywheel and history.source_cycle = manifests.cycle
 
 )
 
