@@ -28,6 +28,8 @@ from flywheel_pipelines.spec import FlywheelSpec
 LOOP: Mapping[str, frozenset[str]] = {
     "briefs": frozenset(),
     "cycle_manifest": frozenset({"briefs"}),
+    # Only where requests go through the Batch API; it then stands between the manifest and the outputs.
+    "llm_batches": frozenset({"cycle_manifest"}),
     "generated_outputs": frozenset({"cycle_manifest"}),
     "published_outputs": frozenset({"generated_outputs"}),
     "performance_metrics": frozenset({"published_outputs"}),
@@ -70,8 +72,12 @@ class AssetKit:
         deps: Iterable[TableContract | dg.AssetDep] = (),
         many_cycles_per_run: bool,
         also_writes: Iterable[TableContract] = (),
+        output_required: bool = True,
     ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-        """Decorator: the function becomes the asset that fills `table`."""
+        """Decorator: the function becomes the asset that fills `table`.
+
+        Where its output is not required, a run in which it yields none ends well, without the assets that follow.
+        """
         policy = dg.BackfillPolicy.single_run() if many_cycles_per_run else dg.BackfillPolicy.multi_run(1)
         metadata: dict[str, Any] = {"dagster/column_schema": column_schema(table), "dagster/table_name": table.name}
         others = [other.name for other in also_writes]
@@ -88,6 +94,7 @@ class AssetKit:
             tags={"layer": table.layer, **({"synthetic": "true"} if self.spec.is_synthetic else {})},
             description=table.description,
             metadata=metadata,
+            output_required=output_required,
         )
 
     @contextmanager

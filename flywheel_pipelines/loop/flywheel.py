@@ -36,6 +36,11 @@ class Flywheel:
         """The producer's settings when a language model writes the outputs; None when they come from an archive."""
         return self.spec.producer if isinstance(self.spec.producer, LlmProducer) else None
 
+    @property
+    def uses_batches(self) -> bool:
+        """Whether requests go through the provider's Batch API."""
+        return self.writer is not None and self.writer.requests == "batch"
+
     def previous(self, cycle: date) -> date:
         """The cycle before."""
         return shift_cycle(cycle, self.spec.cadence, -1)

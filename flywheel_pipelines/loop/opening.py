@@ -19,8 +19,8 @@ from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.learning.model_tables import model_from_tables
 from flywheel_pipelines.learning.thresholds import register_threshold
-from flywheel_pipelines.loop.batches import batch_header
 from flywheel_pipelines.loop.flywheel import Flywheel
+from flywheel_pipelines.loop.headers import batch_header
 from flywheel_pipelines.loop.prompts import pinned_prompts, register_prompts
 from flywheel_pipelines.loop.recorder import Recorder, Shown
 from flywheel_pipelines.loop.writing import OFFLINE_MODEL, Writers, write_outputs

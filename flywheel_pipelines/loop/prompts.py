@@ -18,8 +18,8 @@ from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.learning.prompt import references_of, refresh_prompt
-from flywheel_pipelines.loop.batches import batch_header
 from flywheel_pipelines.loop.flywheel import Flywheel
+from flywheel_pipelines.loop.headers import batch_header
 from flywheel_pipelines.production.arms import CHALLENGER, CONTROL, FLYWHEEL
 from flywheel_pipelines.production.planning import PromptInUse
 from flywheel_pipelines.prompt_text import Reference
