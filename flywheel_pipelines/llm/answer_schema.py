@@ -5,8 +5,8 @@ endpoint is told (`payload`).
 
 What is understood: objects (`properties`, `required`, `additionalProperties`), arrays (`items`, `minItems`, `maxItems`,
 `uniqueItems`), strings (`minLength`, `maxLength`, `pattern`), numbers with bounds, booleans, null, `enum`, `const`,
-`anyOf`, lists of types, and `$ref` into `$defs`. Any other keyword is refused, never ignored: an answer checked by half a
-schema looks like one that was checked.
+`anyOf`, lists of types, and `$ref` into `$defs`. Any other keyword is refused, never ignored: an answer checked by half
+a schema looks like one that was checked.
 """
 
 from __future__ import annotations
@@ -66,6 +66,11 @@ class AnswerCheck:
                 "Wrap it: {type: object, properties: {...}, required: [...], additionalProperties: false}."
             )
         self._adapter = TypeAdapter(reader.type_of(schema, "#", 0))
+
+    @property
+    def expects_json(self) -> bool:
+        """Whether there is a schema at all."""
+        return self._adapter is not None
 
     def read(self, text: str) -> dict[str, Any]:
         """The answer as a dict; without a schema {"text": text}.

@@ -1,11 +1,11 @@
 """The write-ahead log of one cycle's requests: what was sent, before it is sent; what came back, before it is used.
 
-Here: durable storage, the lock that keeps two runs off one cycle, and what a killed run left. Not here: what the entries
-mean for the lake (`ledger`), and sending (`asking`, `batch`).
+Here: durable storage, the lock that keeps two runs off one cycle, and what a killed run left. Not here: what the
+entries mean for the lake (`ledger`), and sending (`asking`, `batch`).
 
-One SQLite file per cycle, in WAL mode with synchronous=FULL: a commit is on disk when it returns (SQLite's documentation
-of the pragma). A single thread writes, and takes everything that is waiting into one transaction, so that hundreds of
-requests share one flush: a flush per entry would cost 4 ms each on the disk this was measured on.
+One SQLite file per cycle, in WAL mode with synchronous=FULL: a commit is on disk when it returns (SQLite's words on the
+pragma). A single thread writes, and takes everything that is waiting into one transaction, so that hundreds of requests
+share one flush: a flush per entry would cost 4 ms each on the disk this was measured on.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from typing import Any, Literal, Self
 from flywheel_pipelines.chat import ChatRequest
 from flywheel_pipelines.errors import FlywheelError
 
-BUSY_RETRY_ADVICE = "Wait until it ends, or stop it; a run that was killed holds nothing."
 SCHEMA = """
 create table if not exists about (name text primary key, value text not null);
 create table if not exists requests (request_key text primary key, asked text not null);
@@ -68,7 +67,7 @@ class Sent:
 class Outcome:
     """What became of a try. `result` is one word (answered, rate_limited, timeout, ...), `detail` says more.
 
-    Tokens are None where the endpoint did not count them.
+    Tokens are None where the endpoint did not count them; `cost` (US dollars) is None without them or without a price.
     """
 
     result: str
@@ -78,6 +77,7 @@ class Outcome:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cached_tokens: int | None = None
+    cost: float | None = None
 
 
 @dataclass(frozen=True)
@@ -90,21 +90,25 @@ class Returned:
 
 
 @dataclass(frozen=True)
-class Ended:
-    """A request came to an end in this run. `answer` is the valid answer as JSON text, `error` why there is none.
+class Withdrawn:
+    """A try that was recorded, and then not sent after all."""
 
-    `cost` is in US dollars for all its tries; None when unknown.
-    """
+    key: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A request came to an end in this run. `answer` is the valid answer as JSON text, `error` why there is none."""
 
     key: str
     status: Literal["answered", "failed"]
     answer: str | None = None
     error: str | None = None
-    cost: float | None = None
     latency: float = 0.0
 
 
-Entry = Asked | Sent | Returned | Ended
+Entry = Asked | Sent | Returned | Withdrawn | Ended
 
 
 @dataclass(frozen=True)
@@ -162,8 +166,8 @@ class Journal:
         lock = _locked(path.with_suffix(".lock"))
         if lock is None:
             raise JournalError(
-                f"Cycle {cycle} of {flywheel} is being asked for by another run, which holds {path.with_suffix('.lock')}. "
-                f"{BUSY_RETRY_ADVICE}"
+                f"Cycle {cycle} of {flywheel} is being asked for by another run, which holds "
+                f"{path.with_suffix('.lock')}. Wait until it ends, or stop it; a run that was killed holds nothing."
             )
         try:
             return cls(path, lock)
@@ -238,6 +242,8 @@ class Journal:
                 self._write_group(group)
 
     def _write_group(self, group: Iterable[_Waiting]) -> None:
+        # Nobody may be waiting any more: the entries are true all the same.
+        waited_for = [waiting for waiting in group if waiting.done.set_running_or_notify_cancel()]
         try:
             with self._transaction():
                 for waiting in group:
@@ -245,11 +251,11 @@ class Journal:
                         self._write_entry(entry)
         except Exception as error:
             # Whoever waits must hear of it: an answer that is not stored must not be used.
-            for waiting in group:
+            for waiting in waited_for:
                 waiting.done.set_exception(JournalError(f"{self.path}: cannot be written ({error}). Free disk space?"))
             return
         self.n_flushes += 1
-        for waiting in group:
+        for waiting in waited_for:
             waiting.done.set_result(None)
 
     @contextlib.contextmanager
@@ -279,6 +285,8 @@ class Journal:
                 "update tries set outcome = ? where request_key = ? and number = ?",
                 (_json(asdict(entry.outcome)), entry.key, entry.number),
             )
+        elif isinstance(entry, Withdrawn):
+            run("delete from tries where request_key = ? and number = ?", (entry.key, entry.number))
         else:
             run("insert or replace into ends values (?, ?)", (entry.key, _json(asdict(entry))))
 
@@ -335,6 +343,6 @@ def _locked(path: Path) -> int | None:
             return None
         # The last holder removes the file before it lets go; a lock on a removed file locks nobody out.
         with contextlib.suppress(FileNotFoundError):
-            if os.stat(path).st_ino == os.fstat(handle).st_ino:
+            if path.stat().st_ino == os.fstat(handle).st_ino:
                 return handle
         os.close(handle)

@@ -118,7 +118,7 @@ def row_of(entry: JournalRequest, batch_id: str, recorded_at: datetime, number: 
         "prompt_tokens": totals.prompt if totals else None,
         "cached_tokens": totals.cached if totals else None,
         "completion_tokens": totals.completion if totals else None,
-        "cost": ended.cost if ended else None,
+        "cost": total_cost(entry.tries),
         "latency": ended.latency if ended else 0.0,
         "batch_id": batch_id,
         "recorded_at": recorded_at,
@@ -136,6 +136,13 @@ def total_usage(tries: Sequence[JournalTry]) -> Usage | None:
         completion=sum(one.completion_tokens or 0 for one in counted),
         cached=sum(one.cached_tokens or 0 for one in counted),
     )
+
+
+def total_cost(tries: Sequence[JournalTry]) -> float | None:
+    """US dollars of all tries whose tokens were counted; None when there are none, or one has no price."""
+    counted = [one.outcome.cost for one in tries if one.outcome and one.outcome.prompt_tokens is not None]
+    known = [cost for cost in counted if cost is not None]
+    return sum(known) if counted and len(known) == len(counted) else None
 
 
 def usage_of(prompt: int | None, completion: int | None, cached: int | None) -> Usage | None:

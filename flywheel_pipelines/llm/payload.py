@@ -67,9 +67,8 @@ def chat_body(
         return body
     body["messages"] = _with_note(messages, request.schema)
     if form == "json_object":
-        body["response_format"] = {"type": "json_object"}
-        if dialect.takes_object_schema:
-            body["response_format"]["schema"] = request.schema
+        with_schema = {"schema": request.schema} if dialect.takes_object_schema else {}
+        body["response_format"] = {"type": "json_object", **with_schema}
     return body
 
 

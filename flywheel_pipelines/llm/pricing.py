@@ -25,8 +25,8 @@ TOKENS_PER_MESSAGE = 4
 class Experience:
     """How a flywheel's earlier requests compared with their estimates.
 
-    `prompt_ratio` multiplies the estimated tokens of a prompt; `completion_tokens` is the mean of an answer. None before
-    there are any.
+    `prompt_ratio` multiplies the estimated tokens of a prompt; `completion_tokens` is the mean of an answer. None
+    before there are any.
     """
 
     prompt_ratio: float | None = None
