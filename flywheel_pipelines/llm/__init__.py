@@ -1,4 +1,1 @@
-"""Asking language models, through any OpenAI-compatible endpoint, and paying for each answer once.
-
-Here: the client, its ledger, budget and batches, and the offline writer. Not here: what is asked (`production`).
-"""
+"""Talking to language models: the client, the ledger of what was asked, the budget, batches, the offline writer."""
