@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Above = float | Literal["control", "mean", "quantile"]
+Above = float | Literal["control", "mean", "quantile", "off"]
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,12 @@ class FloorRule:
     Attributes:
         metric: name of the metric it is about.
         above: a number (absolute level, in units of the metric); "control" (the control outputs of the same brief, and
-            where a brief has none, the control's level in past cycles); "mean" (the flywheel's mean level in past
-            cycles); "quantile" (the level that a share `quantile` of past outputs truly lies below).
-        min_exposure: below this many exposures the decision is hold, whatever was observed.
+            where a brief has none, the control's level in past cycles); "mean" (the mean of what a brief of past
+            cycles was worth, whichever arm answered it: control briefs count like any other, so as the flywheel
+            improves the bar rises behind it); "quantile" (the level that a share `quantile` of past outputs truly lies
+            below); "off" (no floor: whatever had any exposure is promoted, which is the way to see what feeding
+            everything back does).
+        min_exposure: below this many exposures the decision is hold, whatever was observed; not for above="off".
         confidence: promote at p_above >= confidence, reject at p_above <= 1 - confidence, hold in between.
         quantile: only for above="quantile".
         better: "lower" turns every comparison round; `p_above` then is the probability of lying below the floor.
@@ -36,9 +39,9 @@ class FloorRule:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot mean anything; raises ValueError."""
-        if isinstance(self.above, str) and self.above not in ("control", "mean", "quantile"):
+        if isinstance(self.above, str) and self.above not in ("control", "mean", "quantile", "off"):
             raise ValueError(
-                f"floor of {self.metric}: above is {self.above!r}; expected a number, control, mean or quantile"
+                f"floor of {self.metric}: above is {self.above!r}; expected a number, control, mean, quantile or off"
             )
         for name in ("confidence", "quantile"):
             value = getattr(self, name)

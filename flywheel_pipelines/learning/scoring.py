@@ -116,8 +116,14 @@ def with_control_weight(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def decide(p_above: np.ndarray, exposure: np.ndarray, floor: FloorRule) -> np.ndarray:
-    """promote, hold or reject per output, shape (n,) of str. Hold is not reject: it means too little evidence."""
+    """promote, hold or reject per output, shape (n,) of str. Hold is not reject: it means too little evidence.
+
+    Without a floor whatever was exposed at all is promoted.
+    """
     decision = np.full(len(p_above), "hold", dtype=object)
+    if floor.above == "off":
+        decision[exposure > 0] = "promote"
+        return decision
     enough = exposure >= floor.min_exposure
     decision[enough & (p_above >= floor.confidence)] = "promote"
     decision[enough & (p_above <= 1 - floor.confidence)] = "reject"
@@ -128,6 +134,8 @@ def _against_floor(
     frame: pd.DataFrame, posterior: BriefPosterior, prior: Prior, floor: FloorRule
 ) -> tuple[np.ndarray, np.ndarray]:
     """Level of the floor and probability of beating it, per output; nan and 0.5 where the floor is not known yet."""
+    if floor.above == "off":
+        return np.full(len(frame), np.nan), np.full(len(frame), 0.5)
     if not isinstance(floor.above, str):
         level, error = float(floor.above), 0.0
     elif floor.above == "quantile":
@@ -157,6 +165,10 @@ def _reasons(
     side = "above" if floor.better == "higher" else "below"
     reasons = []
     for seen, value, bar, p in zip(exposure, observed, level, p_above, strict=True):
+        if floor.above == "off":
+            words = f"{seen:,.0f} exposures, {floor.metric} {value:.2%}, fed back as it is" if seen > 0 else "no exposures"
+            reasons.append(f"no floor: {words}")
+            continue
         if seen <= 0:
             reasons.append(f"no exposures yet, {floor.min_exposure:,.0f} needed")
             continue
