@@ -20,7 +20,6 @@ from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.learning.model_tables import model_from_tables
 from flywheel_pipelines.learning.thresholds import register_threshold
 from flywheel_pipelines.loop.flywheel import Flywheel
-from flywheel_pipelines.loop.headers import batch_header
 from flywheel_pipelines.loop.prompts import pinned_prompts, register_prompts
 from flywheel_pipelines.loop.recorder import Recorder, Shown
 from flywheel_pipelines.loop.writing import OFFLINE_MODEL, Writers, write_outputs
@@ -174,14 +173,20 @@ def _export(
     earlier = store.read(tables.EXPORTS, flywheel.name, cycle)
     manifest = store.read(tables.CYCLE_MANIFEST, flywheel.name, cycle, columns=["is_synthetic"])
     briefs = store.read(tables.BRIEFS, flywheel.name, cycle)
-    rows, new = export_rows(
-        published, generated, briefs, earlier, cycle=cycle, now=now, is_simulated=manifest["is_synthetic"][0].as_py()
+    export = export_rows(
+        published,
+        generated,
+        briefs,
+        earlier,
+        flywheel=flywheel.name,
+        cycle=cycle,
+        recorded_at=now,
+        is_simulated=manifest["is_synthetic"][0].as_py(),
     )
-    if new.num_rows:
-        header = batch_header(new, source=f"export of cycle {cycle}", cycle=cycle)
-        store.append_batch(flywheel.name, header, {tables.EXPORTS: new})
-    written = write_outbox(outbox, flywheel.name, cycle, rows)
-    return {"outbox": [str(path) for path in written], "exported_rows": len(rows), "new_rows": new.num_rows}
+    if export.facts is not None:
+        store.append_batch(flywheel.name, export.facts.header, {tables.EXPORTS: export.facts.rows})
+    written = write_outbox(outbox, flywheel.name, cycle, export.rows)
+    return {"outbox": [str(path) for path in written], "exported_rows": len(export.rows), "new_rows": export.n_new}
 
 
 def _with_attempt(manifest: pa.Table, attempt: int | None) -> pa.Table:
@@ -205,7 +210,7 @@ def _pin(
     spec = options.applied_to(flywheel.spec)
     is_simulated = flywheel.writer is not None and writers.is_offline
     if is_simulated:
-        if not spec.is_synthetic:
+        if not options.is_synthetic:
             _refuse_offline_after_real(flywheel, store, cycle)
         spec = _written_offline(spec)
     predecessor = _predecessor(flywheel, store, cycle, allow_gap=options.allow_gap)
@@ -230,13 +235,13 @@ def _pin(
 
 def _refuse_offline_after_real(flywheel: Flywheel, store: Lake, cycle: date) -> None:
     """A key that went missing must not fill a real flywheel with simulated texts."""
-    before = store.read(tables.CYCLE_MANIFEST, flywheel.name, flywheel.previous(cycle), columns=["is_synthetic"])
-    if before.num_rows and not before["is_synthetic"][0].as_py():
+    before = store.read(tables.CYCLE_MANIFEST, flywheel.name, flywheel.previous(cycle), columns=["model"])
+    if before.num_rows and before["model"][0].as_py() != OFFLINE_MODEL:
         raise FlywheelError(
-            f"Cycle {flywheel.previous(cycle)} of {flywheel.name} was written by a real model, but no provider is "
-            f"configured now, so cycle {cycle} would be written by the offline writer, which only simulates. Set "
-            "OPENAI_API_KEY, or OPENAI_BASE_URL for an endpoint of your own; to simulate on purpose, open the cycle "
-            "with the run config is_synthetic: true."
+            f"Cycle {flywheel.previous(cycle)} of {flywheel.name} was written by {before['model'][0].as_py()}, but no "
+            f"provider is configured now, so cycle {cycle} would be written by the offline writer, which only "
+            "simulates. Set OPENAI_API_KEY, or OPENAI_BASE_URL for an endpoint of your own; to simulate on purpose, "
+            "open the cycle with the run config is_synthetic: true."
         )
 
 
