@@ -143,7 +143,7 @@ RECIPIENTS = AudienceKind(
                 # About a third is opened, as the subject decides, which is a part of the text; by whole mailboxes,
                 # some of which load pictures by themselves (variance 3 times the binomial one). Scanners open all.
                 Response("opens", base_rate=0.35, appeal=0.4, concentration=120, late=(0.06, 0.02), bots=0.9),
-                # Who dislikes a mail leaves the list: one in 200, as mailing services report.
+                # Who dislikes a mail leaves the list, about one in 200.
                 Response("unsubscribes", base_rate=0.005, appeal=-0.6, concentration=800, late=(0.1, 0.05)),
             ),
         ),
