@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from flywheel_pipelines.cycles import Cadence, shift_cycle
+from flywheel_pipelines.production.identity import uniform
 from flywheel_pipelines.simulation.audience_export import Export, broken_ways, damaged
 from flywheel_pipelines.simulation.market import SOURCE, AudienceKind, MarketSettings, Response, Traffic, World
 from flywheel_pipelines.simulation.market_preferences import (
@@ -119,6 +120,11 @@ class Audience:
                 self._seen[output_id] = SeenOutput(cycle, output_id, brief_id, segment, self.read(text))
         return len(self._seen) - before
 
+    @property
+    def seen(self) -> tuple[SeenOutput, ...]:
+        """Everything it was shown, by cycle and id."""
+        return tuple(sorted(self._seen.values(), key=lambda output: (output.cycle, output.output_id)))
+
     # -- what happens -----------------------------------------------------------------------------------------------
     def liking(self, output: SeenOutput) -> float:
         """How much more the output is liked than the average one of its segment in its cycle, in log rate."""
@@ -199,14 +205,14 @@ class Audience:
         columns = ("output_id", "date", *self.kind.measures, "source")
         rows: list[tuple[str, ...]] = []
         broken = []
-        for output in sorted(self._seen.values(), key=lambda seen: (seen.cycle, seen.output_id)):
+        for output in self.seen:
             age = self._age(output.cycle, cycle)
             if age is None:
                 continue
             for day, counts, is_damaged in self._report(output, age):
                 row = (output.output_id, day.isoformat(), *map(str, counts), SOURCE)
                 if is_damaged:
-                    draw = generator(self.seed, "way", output.output_id, day, age).uniform()
+                    draw = uniform(self.seed, "way", output.output_id, day, age)
                     row, problem = damaged(row, columns, broken_ways(self.kind), draw, len(rows) + 1)
                     broken.append(problem)
                 rows.append(row)
@@ -246,4 +252,4 @@ class Audience:
         return known if age >= 0 else np.zeros_like(known)
 
     def _is_damaged(self, output: SeenOutput, day: date, age: int) -> bool:
-        return generator(self.seed, "damage", output.output_id, day, age).uniform() < self.settings.broken_rows
+        return uniform(self.seed, "damage", output.output_id, day, age) < self.settings.broken_rows

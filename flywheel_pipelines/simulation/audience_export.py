@@ -16,7 +16,7 @@ from datetime import date
 from pathlib import Path
 
 from flywheel_pipelines.feedback.files.cells import WHOLE_ROW
-from flywheel_pipelines.simulation.market import AudienceKind
+from flywheel_pipelines.simulation.market import SOURCE, AudienceKind
 
 Row = tuple[str, ...]
 Way = tuple[str, str, Callable[[Row, Sequence[str]], Row]]
@@ -42,11 +42,16 @@ class Export:
     broken: tuple[BrokenRow, ...]
 
 
+def export_name(cycle: date) -> str:
+    """The name of an export's file. It stands as the source of its batch and of quarantined rows: it says simulated."""
+    return f"{SOURCE}-{cycle.isoformat()}.csv"
+
+
 def write_export(path: Path | str, export: Export, headers: Mapping[str, str] | None = None) -> bool:
     """Write an export as a CSV file, whole or not at all; the same export gives the same bytes.
 
     Args:
-        path: the file, e.g. data/inbox/outreach/mailer/simulated-2026-01-05.csv.
+        path: the file, named by `export_name`, e.g. data/inbox/outreach/mailer/simulated-2026-01-05.csv.
         export: what arrived.
         headers: how the file calls the columns, our name: their header, as in a feed's `columns`.
 

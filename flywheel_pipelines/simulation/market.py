@@ -128,7 +128,8 @@ RECIPIENTS = AudienceKind(
     name="outreach",
     traffic=(
         Traffic(
-            # 150 to 400 sends for nine outputs in ten: a lead list of a small team.
+            # 150 to 400 sends for nine outputs in ten: lists of a small team differ in length (spread) and lose
+            # a few addresses (shape).
             measure="sends",
             typical=250,
             spread=0.22,
@@ -137,11 +138,12 @@ RECIPIENTS = AudienceKind(
             has_bots=True,
             responses=(
                 # Cold mail is answered by 1 to 8 in 100, by 4 on average (the base is the median). A quarter of the
-                # answers comes after the week is over.
+                # answers comes after the week is over. At 250 sends the variance is 1.3 times the binomial one.
                 Response("replies", base_rate=0.036, appeal=1.0, concentration=800, late=(0.18, 0.07)),
-                # What is opened is decided by the subject, which is a part of the text. Scanners open everything.
+                # About a third is opened, as the subject decides, which is a part of the text; by whole mailboxes,
+                # some of which load pictures by themselves (variance 3 times the binomial one). Scanners open all.
                 Response("opens", base_rate=0.35, appeal=0.4, concentration=120, late=(0.06, 0.02), bots=0.9),
-                # Who dislikes a mail leaves the list.
+                # Who dislikes a mail leaves the list, about one in 200.
                 Response("unsubscribes", base_rate=0.005, appeal=-0.6, concentration=800, late=(0.1, 0.05)),
             ),
         ),
@@ -151,7 +153,8 @@ READERS = AudienceKind(
     name="content",
     traffic=(
         Traffic(
-            # A keyword is checked daily in 14 places (markets by devices): 98 checks a week, few of them failing.
+            # A keyword is checked daily in about 14 places (markets by devices): some 98 checks a week. A machine
+            # does it, so there is little spread; a check that fails is missing.
             measure="keyword_days",
             typical=98,
             spread=0.08,
@@ -165,6 +168,7 @@ READERS = AudienceKind(
             ),
         ),
         Traffic(
+            # Keywords differ widely in how often they are searched, and a week in the news doubles it.
             measure="impressions",
             typical=900,
             spread=0.6,
@@ -172,7 +176,8 @@ READERS = AudienceKind(
             days=EVERY_DAY,
             has_bots=True,
             responses=(
-                # Search engines report clicks days late, and take the clicks of bots back much later.
+                # Three in 100 click, by the title more than by the text, hence half the appeal. Search engines report
+                # clicks days late, and take those of bots back much later.
                 Response("clicks", base_rate=0.03, appeal=0.5, concentration=600, late=(0.12, 0.03), bots=0.6),
             ),
         ),

@@ -16,6 +16,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from flywheel_pipelines.production.identity import uniform
 from flywheel_pipelines.simulation.market import MarketSettings, World
 
 DAYS_PER_WEEK, DAYS_PER_YEAR = 7.0, 365.25
@@ -86,6 +87,7 @@ class Preferences:
         return stays, rng.uniform(*self._settings.drift_period, size), rng.uniform(size=size)
 
 
+@lru_cache(maxsize=4_096)
 def segment_effect(seed: int, segment: str, settings: MarketSettings) -> float:
     """Log rate of a segment above the average one, for good."""
     return float(generator(seed, "segment", segment).normal(0, settings.segment_effect))
@@ -98,5 +100,4 @@ def brief_effect(seed: int, brief_id: str, settings: MarketSettings) -> float:
 
 def season(seed: int, segment: str, day: date) -> float:
     """Where the segment stands in its year: 1 at its peak, -1 half a year later."""
-    peak = float(generator(seed, "season", segment).uniform())
-    return math.cos(2 * math.pi * (day.toordinal() / DAYS_PER_YEAR - peak))
+    return math.cos(2 * math.pi * (day.toordinal() / DAYS_PER_YEAR - uniform(seed, "season", segment)))

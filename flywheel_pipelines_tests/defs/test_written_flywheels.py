@@ -16,6 +16,7 @@ from flywheel_pipelines.cycles import cycle_end
 from flywheel_pipelines.feedback.feeds import FeedBatch, read_briefs, read_metrics
 from flywheel_pipelines.lake.tables import BRIEF_LEDGER, REFERENCE_CORPUS
 from flywheel_pipelines.learning.prompt import refresh_prompt
+from flywheel_pipelines.llm.offline.prompt_reading import read_prompt
 from flywheel_pipelines.paths import DEFS_DIR, PROJECT_ROOT
 from flywheel_pipelines.prompt_text import BRIEF_SLOT, REFERENCES_SLOT
 from flywheel_pipelines.simulation.audience import Audience
@@ -120,6 +121,21 @@ def test_the_template_renders_with_and_without_references(name: str) -> None:
     assert "Winner 1" in rendered[2]["text"]
     for line in spec.prompt.guidelines:
         assert line in rendered[0]["text"]
+
+
+@NAMES
+def test_the_prompt_leaves_every_choice_to_the_writer(name: str) -> None:
+    """Or both arms would write alike and nothing could be learned; with the control that an order is recognised."""
+    spec = spec_of(name)
+    template = (DEFS_DIR / name / str(spec.prompt.template)).read_text(encoding="utf-8")
+    guidelines = spec.prompt.guidelines
+    rendered = [
+        refresh_prompt(template, REFERENCE_CORPUS.empty(), flywheel=name, metric=spec.floor.metric, guidelines=lines)
+        for lines in (guidelines, [*guidelines, "Ask a question."])
+    ]
+    free, ordered = (read_prompt([{"role": "user", "content": one["text"][0].as_py()}]).orders for one in rendered)
+    assert (free.choices, free.phrases, free.verbatim, free.language) == ((), (), None, None)
+    assert ordered.choices == (("is_question", "yes"),)
 
 
 # -- sample briefs ---------------------------------------------------------------------------------------------------

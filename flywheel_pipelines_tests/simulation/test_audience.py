@@ -146,7 +146,7 @@ def test_a_flat_world_has_the_same_traffic_and_noise() -> None:
     assert [lively.settled(f"output{n:07d}")["sends"] for n in range(40)] == [
         flat.settled(f"output{n:07d}")["sends"] for n in range(40)
     ]
-    likings = [flat.liking(seen) for seen in flat._seen.values()]
+    likings = [flat.liking(output) for output in flat.seen]
     assert np.std(likings) == pytest.approx(np.hypot(flat.settings.taste, flat.settings.brief_effect), rel=0.35)
 
 
@@ -246,12 +246,18 @@ def test_there_is_a_season() -> None:
     assert np.log(totals[peak] / totals[trough]) == pytest.approx(swing, abs=0.03)
 
 
+def test_rates_have_their_season_too() -> None:
+    year = [MONDAY + timedelta(weeks=week) for week in range(52)]
+    rates = [oracle.rate_of_choices(audience(), {}, SEGMENT, day, "replies") for day in year]
+    assert np.log(max(rates) / min(rates)) == pytest.approx(2 * MarketSettings().season_rate, rel=0.05)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.text("abcdefgh234567", min_size=13, max_size=13), st.integers(0, 8), st.sampled_from(KINDS))
 def test_no_report_of_any_age_has_more_successes_than_trials(output_id: str, age: int, kind: AudienceKind) -> None:
     people = Audience(kind, seed=5, settings=MarketSettings(bot_outputs=0.7))
     people.publish_seen(MONDAY, [{"output_id": output_id, "brief_id": "b", "segment": SEGMENT, "text": texts(1)[0]}])
-    reactions = people.reactions(next(iter(people._seen.values())))
+    reactions = people.reactions(people.seen[0])
     for traffic in kind.traffic:
         trials = reactions.reported(traffic.measure, age)
         for response in traffic.responses:

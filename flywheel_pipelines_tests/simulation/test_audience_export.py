@@ -18,7 +18,7 @@ from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.lake.tables import METRIC_LEDGER, PUBLISHED_OUTPUTS
 from flywheel_pipelines.llm.offline.grammar import WriterBrief, compose, draw_choices
 from flywheel_pipelines.simulation.audience import Audience
-from flywheel_pipelines.simulation.audience_export import Export, write_export
+from flywheel_pipelines.simulation.audience_export import Export, export_name, write_export
 from flywheel_pipelines.simulation.market import KINDS, READERS, RECIPIENTS, AudienceKind, MarketSettings
 from flywheel_pipelines.spec import FeedSpec, RateMetric
 
@@ -65,7 +65,7 @@ def rates_of(kind: AudienceKind) -> list[RateMetric]:
 
 
 def read_back(folder: Path, export: Export, kind: AudienceKind) -> FeedBatch:
-    path = folder / f"simulated-{export.cycle}.csv"
+    path = folder / export_name(export.cycle)
     assert write_export(path, export, HEADERS)
     recorded_at = cycle_end(export.cycle, Cadence.WEEKLY)
     return read_metrics(
@@ -191,6 +191,11 @@ def test_an_export_does_not_depend_on_what_is_published_later_or_on_earlier_expo
 
 
 # -- files -----------------------------------------------------------------------------------------------------------
+def test_the_batch_that_the_ledger_knows_says_simulated(tmp_path: Path) -> None:
+    batch = read_back(tmp_path, shown(RECIPIENTS).export(MONDAY), RECIPIENTS)
+    assert batch.header["source"] == "simulated-2026-01-05.csv"
+
+
 def test_every_row_of_the_file_says_that_it_is_simulated(tmp_path: Path) -> None:
     export = shown(RECIPIENTS, MarketSettings(broken_rows=0)).export(MONDAY)
     write_export(tmp_path / "mailer" / "simulated.csv", export)
