@@ -34,7 +34,8 @@ class Components:
         tau: standard deviation of what is particular to an output.
         tau_doubt: standard error of ln tau.
         between: standard deviation of levels between briefs.
-        slope: worth of a prediction, shrunk by its noise, never negative.
+        slope: worth of a prediction, shrunk by its noise, never negative; from differences within briefs, or between
+            them where none has any.
         slope_se: its standard error; inf where nothing could be compared.
         level: level of each brief, shrunk to the centre, shape (briefs,).
         alone: level that each brief's own outcomes speak for, shape (briefs,).
@@ -120,6 +121,7 @@ class _Sums:
     def __init__(self, briefs: int) -> None:
         self.score, self.information = np.zeros(2), np.zeros((2, 2))
         self.pull = self.precision = self.curvature = self.cross = 0.0
+        self.sum_x = self.sum_xx = self.sum_y = self.sum_xy = 0.0
         self.residual, self.alone, self.alone_variance = np.empty(briefs), np.empty(briefs), np.empty(briefs)
 
     def add(
@@ -145,6 +147,10 @@ class _Sums:
         self.cross += float((by_x * response).sum())
         # Sherman and Morrison: the level of a brief adds between^2 to each entry of its covariance.
         inverse = inverse - (spreads[0] / (1 + spreads[0] * own))[:, None, None] * ones[:, :, None] * ones[:, None, :]
+        ones_now, by_x = inverse.sum(axis=2), (inverse @ x[:, :, None])[:, :, 0]
+        self.sum_x, self.sum_xx = self.sum_x + float(by_x.sum()), self.sum_xx + float((by_x * x).sum())
+        self.sum_y += float((ones_now * response).sum())
+        self.sum_xy += float((by_x * response).sum())
         weighed = (inverse @ (response - centre - slope * x)[:, :, None])[:, :, 0]
         residual, precision = weighed.sum(axis=1), inverse.sum(axis=(1, 2))
         self.residual[panel.brief] = residual
@@ -161,12 +167,16 @@ class _Sums:
         self.information += [[float((precision**2).sum()) / 2, crossed], [crossed, same]]
 
     def worth_of_predictions(self) -> tuple[float, float]:
-        """Coefficient of the predictions within briefs and its standard error.
+        """Coefficient of the predictions and its standard error: within briefs, else between them (with an intercept).
 
         The shrinkage 1 - se^2/b^2 (positive part, James and Stein 1961) makes the expected cost of a useless model nil.
         """
-        if self.curvature <= 1e-12:
+        curvature, cross = self.curvature, self.cross
+        if curvature <= 1e-12:
+            curvature = self.sum_xx - self.sum_x**2 / self.precision
+            cross = self.sum_xy - self.sum_x * self.sum_y / self.precision
+        if curvature <= 1e-9:
             return 0.0, float("inf")
-        raw = self.cross / self.curvature
-        shrunk = max(0.0, 1 - 1 / (self.curvature * raw**2)) * raw if raw > 0 else 0.0
-        return shrunk, self.curvature**-0.5
+        raw = cross / curvature
+        shrunk = max(0.0, 1 - 1 / (curvature * raw**2)) * raw if raw > 0 else 0.0
+        return shrunk, curvature**-0.5

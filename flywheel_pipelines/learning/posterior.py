@@ -137,7 +137,11 @@ class RateFamily:
         k, n = _counts(history)
         usual = float(np.average(history["predicted"].fillna(0.0), weights=np.minimum(n, np.median(n))))
         brief, x = _relative_prediction(history, usual)
-        x = np.where(np.bincount(brief)[brief] > 1, x, 0.0)
+        # What a prediction is worth is read off differences within briefs. Only where no brief offers one, as when each
+        # publishes one written output, is it read off the differences between briefs.
+        size = np.bincount(brief)
+        if size.max() > 1:
+            x = np.where(size[brief] > 1, x, 0.0)
         panels = arrange(history)
         found = fit_components(k, n, x, panels, tau=DEFAULT_TAU, between=DEFAULT_BETWEEN, worth=DEFAULT_WORTH)
         prior = RatePrior(

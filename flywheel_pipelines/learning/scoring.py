@@ -166,7 +166,9 @@ def _reasons(
     reasons = []
     for seen, value, bar, p in zip(exposure, observed, level, p_above, strict=True):
         if floor.above == "off":
-            words = f"{seen:,.0f} exposures, {floor.metric} {value:.2%}, fed back as it is" if seen > 0 else "no exposures"
+            words = (
+                f"{seen:,.0f} exposures, {floor.metric} {value:.2%}, fed back as it is" if seen > 0 else "no exposures"
+            )
             reasons.append(f"no floor: {words}")
             continue
         if seen <= 0:

@@ -2,7 +2,8 @@
 
 Here: `fit_text_model`, a pure function of a frame of past outcomes, and `TextModel`, what it learned, with its own
 account of how well it predicted outcomes it had not seen. Not here: reading or writing tables, features that need no
-outcome (`text_features`), turning a prediction into a prior or a decision (`posterior`, `scoring`).
+outcome (`text_features`), the algebra (`mixed_model`), measuring the skill (`held_out`), turning a prediction into a
+prior or a decision (`posterior`, `scoring`).
 
 The model is a linear mixed model (Henderson 1975, best linear unbiased prediction) on the relative outcome y:
 
@@ -10,6 +11,8 @@ The model is a linear mixed model (Henderson 1975, best linear unbiased predicti
 
 All but the last are random effects, each with one variance. A brief is an effect with a *finite* variance, so that the
 comparison between briefs also teaches (recovery of inter-block information, Yates 1940), also briefs with one output.
+Where briefs offer no choice, as in a flywheel that publishes one written output for each, that comparison is all there
+is. Segments and cycles are random effects then too, so that no word is credited with an easy segment or a good season.
 A text that was published several times has an effect of its own, so that it does not count as independent evidence
 about its words each time. Variances are estimated by moments from the window, so nothing is tuned to a metric's scale.
 The most recent slice of the window, predicted from what came before, says whether the model has shown any skill. With
@@ -28,10 +31,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from flywheel_pipelines.learning.held_out import held_out_between, held_out_within
 from flywheel_pipelines.learning.mixed_model import (
     VARIANCE_SHARES,
-    Design,
-    Window,
     design,
     prepare,
     standardised,
@@ -43,7 +45,8 @@ from flywheel_pipelines.learning.text_features import STYLE_FEATURES, TermBlock
 TRAINING_COLUMNS = ("brief_id", "segment", "text", "cycle", "value", "variance")
 MIN_CHOICE_BRIEFS = 8
 """Fewer give a hold-out of one brief, and nothing to learn from."""
-HOLDOUT_SHARE = 0.25
+MIN_BRIEFS = 40
+"""Without choices, briefs it takes: one output says far less against those of other briefs than beside its own."""
 SKILL_Z = 1.645
 """Standard errors above no skill at which the model calls itself skilled: 5%, one-sided."""
 
@@ -72,8 +75,8 @@ class TextModel:
     holdout_briefs: int = 0
     holdout_correlation: float = 0.0
     holdout_z: float = 0.0
-    holdout_hit_rate: float = 0.0
-    holdout_chance: float = 0.0
+    holdout_hit_rate: float | None = 0.0
+    holdout_chance: float | None = 0.0
     blocks: tuple[TermBlock, ...] = ()
     coefficients: tuple[np.ndarray, ...] = ()
     style_centre: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
@@ -193,21 +196,31 @@ def fit_text_model(training: pd.DataFrame, *, as_of: date, window_cycles: int = 
         "n_briefs": len(sizes),
         "n_choice_briefs": int((sizes > 1).sum()),
     }
-    if facts["n_choice_briefs"] < MIN_CHOICE_BRIEFS:
-        reason = f"{facts['n_choice_briefs']} briefs offered a choice, {MIN_CHOICE_BRIEFS} are needed"
-        return TextModel(scale="log", skilled=False, reason=reason, **facts)
-    data = prepare(window)
+    by_choice = facts["n_choice_briefs"] >= MIN_CHOICE_BRIEFS
+    if not by_choice and facts["n_briefs"] < MIN_BRIEFS:
+        return TextModel(scale="log", skilled=False, reason=_too_little(**facts), **facts)
+    data = prepare(window, by_choice=by_choice)
     facts |= {"scale": data.scale, "within_sd": round(data.within**0.5, 6), "between_sd": round(data.between**0.5, 6)}
     features = design(data.docs)
-    facts |= _hold_out(data, features, window["value"].to_numpy(float))
+    if by_choice:
+        facts |= held_out_within(data, features, window["value"].to_numpy(float))
+    else:
+        facts |= held_out_between(data, features)
     skilled = facts["holdout_z"] >= SKILL_Z
-    judged = f"within-brief correlation {facts['holdout_correlation']:.2f} on {facts['holdout_briefs']} held-out briefs"
+    compared = "within-brief" if by_choice else "between-brief"
+    judged = f"{compared} correlation {facts['holdout_correlation']:.2f} on {facts['holdout_briefs']} held-out briefs"
     if not skilled:
         judged = f"no skill shown out of time yet: {judged}"
     # Unproven predictions are given all the same: a choice by a weak guess is on average no worse than one at random,
     # and what weight a prediction deserves as a prior is fitted on outcomes where it is used (`posterior`).
     weights = text_weights(data, features, np.ones(len(data.y), dtype=bool))
     return TextModel(skilled=skilled, reason=judged, **facts, **unscaled(features, weights))
+
+
+def _too_little(n_briefs: int, n_choice_briefs: int, **_: Any) -> str:
+    if n_choice_briefs or not n_briefs:
+        return f"{n_choice_briefs} briefs offered a choice, {MIN_CHOICE_BRIEFS} are needed"
+    return f"{n_briefs} briefs with one output each, {MIN_BRIEFS} are needed"
 
 
 def _check(training: pd.DataFrame) -> None:
@@ -223,44 +236,3 @@ def _check(training: pd.DataFrame) -> None:
             raise ValueError(
                 f"training frame, brief {row['brief_id']!r}: {name} is {row[name]!r}; expected a number >= 0"
             )
-
-
-def _hold_out(data: Window, features: Design, value: np.ndarray) -> dict[str, Any]:
-    """Predict the most recent quarter of the briefs from the earlier ones; report the skill."""
-    frame = pd.DataFrame({"brief": data.brief, "cycle": data.cycle, "document": data.document})
-    per_brief = frame.groupby("brief").agg(first=("cycle", "min"), texts=("document", "nunique"))
-    choice = per_brief[per_brief["texts"] > 1]
-    cut = np.sort(choice["first"].to_numpy())[int(len(choice) * (1 - HOLDOUT_SHARE))]
-    held = np.isin(data.brief, choice.index[choice["first"] >= cut])
-    past = data.cycle < cut
-    facts: dict[str, Any] = {"holdout_z": 0.0, "holdout_correlation": 0.0}
-    facts |= {"holdout_first": pd.Timestamp(cut).date(), "holdout_briefs": int((choice["first"] >= cut).sum())}
-    if not past.any():
-        return facts
-    brief = pd.factorize(data.brief[held])[0]
-    weight = 1 / (data.variance[held] + data.within)
-    total = np.bincount(brief, weight)
-
-    def centred(x: np.ndarray) -> np.ndarray:
-        return x - (np.bincount(brief, weight * x) / total)[brief]
-
-    outcome = centred(data.y[held])
-    score = (features.matrix @ text_weights(data, features, past))[data.document[held]]
-    predicted = centred(score)
-    spread = float(np.sqrt((weight * outcome**2).sum() * (weight * predicted**2).sum()))
-    correlation = float((weight * outcome * predicted).sum() / spread) if spread > 0 else 0.0
-    hits, chance = _hits(score, value[held], brief)
-    facts |= {"holdout_correlation": round(correlation, 6)}
-    facts |= {"holdout_hit_rate": round(hits, 6), "holdout_chance": round(chance, 6)}
-    # Under no skill the correlation has about 1/sqrt(degrees of freedom within briefs) as its standard error.
-    facts["holdout_z"] = round(facts["holdout_correlation"] * float(np.sqrt(len(brief) - len(total))), 6)
-    return facts
-
-
-def _hits(score: np.ndarray, value: np.ndarray, brief: np.ndarray) -> tuple[float, float]:
-    """Share of briefs whose best-scored output was the best observed, and what a random choice would reach."""
-    groups = pd.DataFrame({"brief": brief, "score": score, "value": value}).groupby("brief")
-    best = groups["value"].transform("max").to_numpy() == value
-    chosen = groups["score"].transform("max").to_numpy() == score
-    per = pd.DataFrame({"brief": brief, "hit": best & chosen, "chosen": chosen, "best": best}).groupby("brief")
-    return float((per["hit"].sum() / per["chosen"].sum()).mean()), float(per["best"].mean().mean())
