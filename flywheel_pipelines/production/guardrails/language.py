@@ -40,7 +40,7 @@ def wrong_language(text: str, wanted: str | None, locale: str | None) -> list[st
 
 @cache
 def _identifier() -> Any:
-    # Unpacking its model takes a third of a second: only where a language is asked for.
+    # Unpacking its model takes up to a second: only where a language is asked for.
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
