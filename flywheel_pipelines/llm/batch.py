@@ -173,11 +173,11 @@ def submit_missing(
         under_way = [request for key, request in wanted.items() if key in waiting]
         expected = _check_budget(missing, under_way, lake, settings)
         memory = EndpointMemory(journal_folder, provider.url)
-        submitted = []
-        for part in _parts(missing, memory, settings, {key: len(words) for key, words in failed.items()}):
-            submitted.append(_start(part, calls, lake, journal_folder, now))
+        n_failed = {key: len(words) for key, words in failed.items()}
+        parts = _parts(missing, memory, settings, n_failed)
+        submitted = tuple(_start(part, calls, lake, journal_folder, now) for part in parts)
     return Submission(
-        submitted=tuple(submitted),
+        submitted=submitted,
         adopted=adopted,
         n_submitted=len(missing),
         n_answered=result.n_answered,

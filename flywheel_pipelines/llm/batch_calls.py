@@ -92,13 +92,13 @@ class BatchCalls:
         ).id
 
     def create(self, input_file_id: str, metadata: Mapping[str, str]) -> BatchState:
-        """Start a batch. Never retried: a call whose reply was lost may have started one, which `ours` would find."""
+        """Start a batch. A call whose reply was lost may have started one, so only a plain "not now" is retried."""
         made = self._call(
             "starting a batch",
             lambda: self._client.batches.create(
                 input_file_id=input_file_id, endpoint=ENDPOINT, completion_window="24h", metadata=dict(metadata)
             ),
-            tries=1,
+            retried=frozenset({429}),
         )
         return _state(made)
 
@@ -111,16 +111,19 @@ class BatchCalls:
 
     def newest(self, since: float) -> Iterator[BatchState]:
         """The account's batches created at `since` (seconds since 1970) or later, the newest first."""
-        after: dict[str, str] = {}
+        after: str | None = None
         while True:
-            page = self._call("listing batches", lambda: self._client.batches.list(limit=100, **after))
+            page = self._call("listing batches", self._page_call(after))
             for found in page.data:
                 if found.created_at < since:
                     return
                 yield _state(found)
             if not page.data or not page.has_more:
                 return
-            after = {"after": page.data[-1].id}
+            after = page.data[-1].id
+
+    def _page_call(self, after: str | None) -> Callable[[], Any]:
+        return lambda: self._client.batches.list(limit=100, after=self._openai.omit if after is None else after)
 
     def lines(self, file_id: str) -> list[str]:
         """The lines of a file; none when the provider no longer has it."""
@@ -131,19 +134,20 @@ class BatchCalls:
         # Not splitlines: JSON may hold other characters that Python takes for the end of a line.
         return [line for line in content.decode(errors="replace").split("\n") if line.strip()]
 
-    def _call(self, what: str, call: Callable[[], T], tries: int = TRIES) -> T:
+    def _call(self, what: str, call: Callable[[], T], retried: frozenset[int] = WORTH_A_RETRY) -> T:
+        """Call, again after a status of `retried`, and after a lost connection where a 5xx is retried as well."""
         openai, settings = self._openai, self._settings
-        for number in range(1, tries + 1):
+        for number in range(1, TRIES + 1):
             try:
                 return call()
             except openai.NotFoundError as error:
                 raise _NotFoundError(self._words(what, error)) from None
             except openai.APIStatusError as error:
-                is_final = error.status_code not in WORTH_A_RETRY or _is_quota(error)
-                if is_final or number == tries:
+                is_final = error.status_code not in retried or error.code == "insufficient_quota"
+                if is_final or number == TRIES:
                     raise BatchError(self._words(what, error)) from None
             except openai.APIConnectionError as error:
-                if number == tries:
+                if number == TRIES or 500 not in retried:
                     raise BatchError(self._words(what, error.__cause__ or error)) from None
             time.sleep(backoff(what, number, settings.first_wait, settings.max_wait))
         raise AssertionError("unreachable")
@@ -152,16 +156,13 @@ class BatchCalls:
         said = self._provider.redact(" ".join(f"{error}".split())[:400] or type(error).__name__)
         return (
             f"{self._provider.name}, while {what}: {said} Check that this provider has a Batch API and that "
-            "OPENAI_API_KEY may use it, or set producer.requests to live. What was submitted is kept; run again to go on."
+            "OPENAI_API_KEY may use it, or set producer.requests to live. What was submitted is kept; run again to "
+            "go on."
         )
 
 
 class _NotFoundError(BatchError):
     """There is no such batch or file."""
-
-
-def _is_quota(error: Any) -> bool:
-    return getattr(error, "code", None) == "insufficient_quota"
 
 
 def _state(found: Any) -> BatchState:

@@ -174,7 +174,10 @@ class _Reader:
             self._terms[has_schema] = self._memory.terms(request.model, wanted)
         terms = self._terms[has_schema]
         named = (self._state.metadata or {}).get("form")
-        return next((form for form in FORMS if form == named), None) or terms.choose(), terms
+        for form in FORMS:
+            if form == named:
+                return form, terms
+        return terms.choose(), terms
 
     def _learn(self, terms: Terms, form: Form, verdict: Verdict, request: ChatRequest) -> None:
         terms.learn(form, verdict, limit=request.max_output_tokens)
