@@ -4,8 +4,9 @@ Here: durable storage, the lock that keeps two runs off one cycle, and what a ki
 entries mean for the lake (`ledger`), and sending (`asking`, `batch`).
 
 One SQLite file per cycle, in WAL mode with synchronous=FULL: a commit is on disk when it returns (SQLite's words on the
-pragma). A single thread writes, and takes everything that is waiting into one transaction, so that hundreds of requests
-share one flush: a flush per entry would cost 4 ms each on the disk this was measured on.
+pragma). A single thread writes, and takes everything that is waiting into one row, so that many requests share one
+flush: a flush per entry would cost 4 ms each on the disk this was measured on. One row, and not one per entry: each
+call into SQLite gives up Python's lock and waits up to 5 ms to have it back from a busy event loop.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ import queue
 import sqlite3
 import threading
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 from types import TracebackType
@@ -32,12 +33,7 @@ from flywheel_pipelines.errors import FlywheelError
 
 SCHEMA = """
 create table if not exists about (name text primary key, value text not null);
-create table if not exists requests (request_key text primary key, asked text not null);
-create table if not exists tries (
-    request_key text not null, number integer not null, form text not null, sent_at text not null, outcome text,
-    primary key (request_key, number)
-);
-create table if not exists ends (request_key text primary key, ended text not null);
+create table if not exists groups (number integer primary key, entries text not null);
 """
 
 
@@ -133,8 +129,11 @@ class JournalRequest:
 
 @dataclass
 class _Waiting:
-    entries: Sequence[Entry]
-    done: Future[None] = field(default_factory=Future)
+    """Entries as JSON, and who waits for them to be on disk: a thread, or a task of an event loop."""
+
+    entries: list[str]
+    done: Future[None] | asyncio.Future[None]
+    loop: asyncio.AbstractEventLoop | None = None
 
 
 class Journal:
@@ -189,32 +188,31 @@ class Journal:
         self.close()
 
     # -- writing ----------------------------------------------------------------------------------------------------
-    def submit(self, *entries: Entry) -> Future[None]:
-        """Hand entries to the writer; the future is done once they are on disk. They are kept together."""
-        waiting = _Waiting(entries)
-        self._waiting.put(waiting)
-        return waiting.done
-
     def write(self, *entries: Entry) -> None:
-        """Store entries; they are on disk when this returns."""
-        self.submit(*entries).result()
+        """Store entries, together; they are on disk when this returns."""
+        done: Future[None] = Future()
+        self._waiting.put(_Waiting([_encoded(entry) for entry in entries], done))
+        done.result()
 
     async def store(self, *entries: Entry) -> None:
-        """Store entries without blocking the event loop; they are on disk when this returns."""
-        await asyncio.wrap_future(self.submit(*entries))
+        """Store entries, together, without blocking the event loop; they are on disk when this returns."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        self._waiting.put(_Waiting([_encoded(entry) for entry in entries], done, loop))
+        await done
 
     def clear(self) -> None:
         """Forget everything: it is in the lake. What comes next is another batch, even if it says the same."""
-        with self._transaction():
-            for table in ("requests", "tries", "ends"):
-                self._connection.execute(f"delete from {table}")
-            self._connection.execute("update about set value = ? where name = 'id'", (uuid.uuid4().hex,))
+        self._connection.execute("begin immediate")
+        self._connection.execute("delete from groups")
+        self._connection.execute("update about set value = ? where name = 'id'", (uuid.uuid4().hex,))
+        self._connection.execute("commit")
 
     def close(self) -> None:
         """Finish writing and give the lock back; a journal with nothing in it leaves no file."""
         self._waiting.put(None)
         self._writer.join()
-        is_empty = not self._connection.execute("select exists (select 1 from requests)").fetchone()[0]
+        is_empty = not self._connection.execute("select exists (select 1 from groups)").fetchone()[0]
         self._connection.close()
         if is_empty:
             for suffix in (".sqlite", ".sqlite-wal", ".sqlite-shm", ".lock"):
@@ -224,7 +222,7 @@ class Journal:
         os.close(self._lock)
 
     def _write_groups(self) -> None:
-        """The writer thread: everything that waits goes into one transaction."""
+        """The writer thread: everything that waits goes to disk together."""
         closing = False
         while not closing:
             group: list[_Waiting] = []
@@ -239,56 +237,18 @@ class Journal:
                 except queue.Empty:
                     break
             if group:
-                self._write_group(group)
+                _tell(group, self._write_group(group))
 
-    def _write_group(self, group: Iterable[_Waiting]) -> None:
-        # Nobody may be waiting any more: the entries are true all the same.
-        waited_for = [waiting for waiting in group if waiting.done.set_running_or_notify_cancel()]
+    def _write_group(self, group: Sequence[_Waiting]) -> JournalError | None:
+        entries = ",".join(entry for waiting in group for entry in waiting.entries)
         try:
-            with self._transaction():
-                for waiting in group:
-                    for entry in waiting.entries:
-                        self._write_entry(entry)
-        except Exception as error:
-            # Whoever waits must hear of it: an answer that is not stored must not be used.
-            for waiting in waited_for:
-                waiting.done.set_exception(JournalError(f"{self.path}: cannot be written ({error}). Free disk space?"))
-            return
+            self._connection.execute("insert into groups (entries) values (?)", (f"[{entries}]",))
+        except sqlite3.Error as error:
+            return JournalError(
+                f"{self.path}: cannot be written ({error}). Free disk space and run again; what was answered is kept."
+            )
         self.n_flushes += 1
-        for waiting in waited_for:
-            waiting.done.set_result(None)
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Any:
-        self._connection.execute("begin immediate")
-        try:
-            yield
-        except BaseException:
-            self._connection.execute("rollback")
-            raise
-        self._connection.execute("commit")
-
-    def _write_entry(self, entry: Entry) -> None:
-        run = self._connection.execute
-        if isinstance(entry, Asked):
-            run(
-                "insert or ignore into requests values (?, ?)",
-                (entry.request.key, _json(describe(entry.request, entry.mode))),
-            )
-        elif isinstance(entry, Sent):
-            run(
-                "insert into tries values (?, ?, ?, ?, null)",
-                (entry.key, entry.number, entry.form, entry.at.isoformat()),
-            )
-        elif isinstance(entry, Returned):
-            run(
-                "update tries set outcome = ? where request_key = ? and number = ?",
-                (_json(asdict(entry.outcome)), entry.key, entry.number),
-            )
-        elif isinstance(entry, Withdrawn):
-            run("delete from tries where request_key = ? and number = ?", (entry.key, entry.number))
-        else:
-            run("insert or replace into ends values (?, ?)", (entry.key, _json(asdict(entry))))
+        return None
 
     # -- reading ----------------------------------------------------------------------------------------------------
     @property
@@ -296,22 +256,70 @@ class Journal:
         """What sets this journal's content apart from all others, before and after."""
         return self._connection.execute("select value from about where name = 'id'").fetchone()[0]
 
+    @property
+    def n_groups(self) -> int:
+        """How much is in it: groups are only ever added, until it is cleared."""
+        return self._connection.execute("select count(*) from groups").fetchone()[0]
+
     def requests(self) -> list[JournalRequest]:
         """Everything in the journal, by key."""
-        tries: dict[str, list[JournalTry]] = {}
-        for key, number, form, sent_at, outcome in self._connection.execute(
-            "select request_key, number, form, sent_at, outcome from tries order by request_key, number"
-        ):
-            found = Outcome(**json.loads(outcome)) if outcome else None
-            tries.setdefault(key, []).append(JournalTry(number, form, sent_at, found))
-        ends = {
-            key: Ended(**json.loads(ended))
-            for key, ended in self._connection.execute("select request_key, ended from ends")
-        }
+        asked: dict[str, dict[str, Any]] = {}
+        tries: dict[str, dict[int, JournalTry]] = {}
+        ends: dict[str, Ended] = {}
+        for (group,) in self._connection.execute("select entries from groups order by number"):
+            for kind, body in json.loads(group):
+                key = body["key"]
+                if kind == "asked":
+                    asked.setdefault(key, body["asked"])
+                elif kind == "sent":
+                    one = JournalTry(body["number"], body["form"], body["at"], None)
+                    tries.setdefault(key, {})[one.number] = one
+                elif kind == "returned":
+                    one = tries[key][body["number"]]
+                    tries[key][one.number] = replace(one, outcome=Outcome(**body["outcome"]))
+                elif kind == "withdrawn":
+                    del tries[key][body["number"]]
+                else:
+                    ends[key] = Ended(**body)
         return [
-            JournalRequest(key, json.loads(asked), tuple(tries.get(key, ())), ends.get(key))
-            for key, asked in self._connection.execute("select request_key, asked from requests order by request_key")
+            JournalRequest(key, asked[key], tuple(tries.get(key, {}).values()), ends.get(key)) for key in sorted(asked)
         ]
+
+
+def _encoded(entry: Entry) -> str:
+    """One entry as JSON. ASCII, since what endpoints say in errors need not be valid text."""
+    if isinstance(entry, Asked):
+        return json.dumps(["asked", {"key": entry.request.key, "asked": describe(entry.request, entry.mode)}])
+    if isinstance(entry, Sent):
+        body = {"key": entry.key, "number": entry.number, "form": entry.form, "at": entry.at.isoformat()}
+        return json.dumps(["sent", body])
+    if isinstance(entry, Returned):
+        return json.dumps(["returned", {"key": entry.key, "number": entry.number, "outcome": vars(entry.outcome)}])
+    return json.dumps(["withdrawn" if isinstance(entry, Withdrawn) else "ended", vars(entry)])
+
+
+def _tell(group: Sequence[_Waiting], error: JournalError | None) -> None:
+    """Wake whoever waits; one call per event loop, however many of its tasks wait."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Waiting]] = {}
+    for waiting in group:
+        if waiting.loop is None:
+            _resolve([waiting], error)
+        else:
+            by_loop.setdefault(waiting.loop, []).append(waiting)
+    for loop, waiters in by_loop.items():
+        # A loop that was closed meanwhile has nobody left who waits.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_resolve, waiters, error)
+
+
+def _resolve(waiters: Sequence[_Waiting], error: JournalError | None) -> None:
+    for waiting in waiters:
+        if waiting.done.done():
+            continue
+        if error is None:
+            waiting.done.set_result(None)
+        else:
+            waiting.done.set_exception(error)
 
 
 def describe(request: ChatRequest, mode: str = "live") -> dict[str, Any]:
@@ -324,12 +332,10 @@ def describe(request: ChatRequest, mode: str = "live") -> dict[str, Any]:
         "model": request.model,
         "prompt_version": request.prompt_version,
         "mode": mode,
-        "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+        "messages": json.dumps(
+            [{"role": message.role, "content": message.content} for message in request.messages], ensure_ascii=False
+        ),
     }
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _locked(path: Path) -> int | None:

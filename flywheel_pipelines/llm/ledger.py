@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import date, datetime
 from typing import Any
 
@@ -78,13 +77,13 @@ def experience_of(lake: Lake, flywheel: str, cycle: date, model: str, cycles: in
 def land(journal: Journal, lake: Lake, flywheel: str, cycle: date, recorded_at: datetime) -> int:
     """Move everything in the journal into the lake, as one batch; returns the number of rows.
 
-    The batch is named after the journal's content, so a kill between landing and clearing lands nothing twice. Requests
-    that a killed run left under way become failed rows: their tries were sent and are counted.
+    The batch is named after the journal and how much is in it: a kill between landing and clearing lands nothing twice.
+    Requests that a killed run left under way become failed rows: their tries were sent and are counted.
     """
     entries = [entry for entry in journal.requests() if entry.tries or entry.ended]
     if not entries:
         return 0
-    batch_id = content_hash("llm_requests", journal.batch_name, *(_fingerprint(entry) for entry in entries))
+    batch_id = content_hash("llm_requests", journal.batch_name, journal.n_groups)
     rows = [row_of(entry, batch_id, recorded_at, number) for number, entry in enumerate(entries, start=1)]
     header = {
         "batch_id": batch_id,
@@ -108,7 +107,7 @@ def row_of(entry: JournalRequest, batch_id: str, recorded_at: datetime, number: 
     totals = total_usage(entry.tries)
     return {
         "request_key": entry.key,
-        **{**entry.asked, "messages": json.dumps(entry.asked["messages"], ensure_ascii=False)},
+        **entry.asked,
         "structured_output": entry.tries[-1].form if entry.tries else "prompt",
         "status": ended.status if ended else "failed",
         "answer": ended.answer if ended else None,
@@ -154,9 +153,4 @@ def _try_shown(one: JournalTry) -> dict[str, Any]:
     shown: dict[str, Any] = {"number": one.number, "form": one.form, "sent_at": one.sent_at}
     if one.outcome is None:
         return {**shown, "result": INTERRUPTED}
-    return {**shown, **{name: value for name, value in asdict(one.outcome).items() if value not in (None, "")}}
-
-
-def _fingerprint(entry: JournalRequest) -> str:
-    ended = asdict(entry.ended) if entry.ended else None
-    return json.dumps([entry.key, entry.asked, [_try_shown(one) for one in entry.tries], ended], sort_keys=True)
+    return {**shown, **{name: value for name, value in vars(one.outcome).items() if value not in (None, "")}}

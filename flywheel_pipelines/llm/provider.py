@@ -20,6 +20,7 @@ from flywheel_pipelines.errors import FlywheelError
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 BASE_URL_VARIABLE, KEY_VARIABLE = "OPENAI_BASE_URL", "OPENAI_API_KEY"
 REMOVED = "[removed]"
+CONNECTIONS_PER_CLIENT, MOST_CLIENTS = 5, 32
 LOOKS_LIKE_A_SECRET = re.compile(
     r"\bsk-[A-Za-z0-9_*.\-]{4,}"
     r"|(?<=[Bb]earer )[A-Za-z0-9._~+/=\-]{4,}"
@@ -68,20 +69,30 @@ class Provider:
         key = self.api_key.get_secret_value() if isinstance(self.api_key, SecretStr) else ""
         return redact(text.replace(key, REMOVED) if len(key) >= 4 else text)
 
-    def client(self, concurrency: int) -> Any:
-        """An `AsyncOpenAI` that retries nothing and times nothing out: both are ours.
+    def clients(self, concurrency: int) -> list[Any]:
+        """`AsyncOpenAI` clients for so many requests under way, which neither retry nor time out: that is done here.
 
-        Connections are kept for every request that may be under way. Proxies of the environment are used, but not to
-        reach this machine.
+        Several, since each looks through all of its connections for every request. They share what is costly to make.
+        Proxies of the environment are used, but not to reach this machine.
         """
         import httpx2
         from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=concurrency)
-        transport = DefaultAsyncHttpxClient(limits=limits, timeout=None, trust_env=not self.is_loopback)
-        return AsyncOpenAI(
-            base_url=self.url, api_key=self.key_text(), max_retries=0, timeout=None, http_client=transport
-        )
+        n = max(1, min(MOST_CLIENTS, concurrency // CONNECTIONS_PER_CLIENT))
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
+        certificates = httpx2.create_ssl_context()
+        return [
+            AsyncOpenAI(
+                base_url=self.url,
+                api_key=self.key_text(),
+                max_retries=0,
+                timeout=None,
+                http_client=DefaultAsyncHttpxClient(
+                    limits=limits, timeout=None, verify=certificates, trust_env=not self.is_loopback
+                ),
+            )
+            for _ in range(n)
+        ]
 
 
 def provider_from_environment(environ: Mapping[str, str]) -> Provider | None:

@@ -87,7 +87,7 @@ class Run:
         self._remembered: dict[str, object] = {}
         self._checks: dict[int, AnswerCheck] = {}
         self._slots = asyncio.Semaphore(settings.concurrency)
-        self._ready = asyncio.Semaphore(settings.concurrency + max(2, settings.concurrency // 4))
+        self._ready = asyncio.Semaphore(settings.concurrency + max(2, settings.concurrency // 2))
         self._stop = asyncio.Event()
         self._error: BaseException | None = None
         self._was_heard = False

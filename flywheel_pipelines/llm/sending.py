@@ -32,7 +32,8 @@ class Sender:
 
         self._provider, self._timeout = provider, timeout
         self._openai, self._response_type = openai, httpx2.Response
-        self._client = provider.client(concurrency)
+        self._clients = provider.clients(concurrency)
+        self._busy = [0] * len(self._clients)
 
     async def __aenter__(self) -> Sender:
         """The sender itself."""
@@ -40,16 +41,19 @@ class Sender:
 
     async def __aexit__(self, *_: object) -> None:
         """Close its connections."""
-        await self._client.close()
+        for client in self._clients:
+            await client.close()
 
     async def send(self, body: Mapping[str, Any], idempotency_key: str) -> Reply:
         """Send one body and wait for the whole reply, at most `timeout` seconds in all; bad replies do not raise."""
         started = time.perf_counter()
         openai = self._openai
+        chosen = min(range(len(self._busy)), key=self._busy.__getitem__)
+        self._busy[chosen] += 1
         try:
             # Not the client's timeout: it starts anew with every byte, so that a slow drip would never end.
             async with asyncio.timeout(self._timeout):
-                response = await self._client.post(
+                response = await self._clients[chosen].post(
                     PATH,
                     body=body,
                     cast_to=self._response_type,
@@ -65,6 +69,8 @@ class Sender:
             cause = error.__cause__ or error
             detail = self._provider.redact(f"{type(cause).__name__} {cause}".strip())
             return Reply(None, trouble="connection", detail=detail, seconds=_since(started))
+        finally:
+            self._busy[chosen] -= 1
 
 
 def _since(started: float) -> float:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from flywheel_pipelines.chat import ChatRequest, Message
 from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.lake.tables import LLM_REQUESTS
 from flywheel_pipelines.llm.asking import AskReport, answer_requests
+from flywheel_pipelines.llm.ledger import INTERRUPTED
 from flywheel_pipelines.llm.provider import Provider
 from flywheel_pipelines.llm.settings import AskSettings
 from flywheel_pipelines.spec.producers import PriceSpec
@@ -95,6 +98,39 @@ def ask(folder: Path, url: str, asked: list[ChatRequest], **settings: Any) -> As
         settings=AskSettings(**{**PATIENCE, **settings}),
         now=now,
     )
+
+
+@dataclass
+class Account:
+    """What the ledger says of each request, beside what arrived at the server."""
+
+    answered: Counter[str]
+    tries: Counter[str]
+    replied: Counter[str]
+    interrupted: Counter[str]
+    arrived: Counter[str]
+
+    def check_counts(self) -> None:
+        """Every request at the server is a try in the ledger, and every try that was not cut off arrived.
+
+        A try that a kill cut off may have arrived or not. So may one that timed out or lost its connection: on a busy
+        machine some time out before the server has read them.
+        """
+        for key in self.tries.keys() | self.arrived.keys():
+            assert self.replied[key] <= self.arrived[key] <= self.tries[key]
+        assert self.tries.total() - self.interrupted.total() - self.arrived.total() <= 0.01 * self.tries.total()
+
+
+def account(folder: Path) -> Account:
+    found = Account(Counter(), Counter(), Counter(), Counter(), by_key(folder))
+    for row in rows(folder):
+        key, tries = row["request_key"], json.loads(row["tries"])
+        assert row["n_tries"] == len(tries)
+        found.answered[key] += row["status"] == "answered"
+        found.tries[key] += len(tries)
+        found.replied[key] += sum("status" in one for one in tries)
+        found.interrupted[key] += sum(one["result"] == INTERRUPTED for one in tries)
+    return found
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:

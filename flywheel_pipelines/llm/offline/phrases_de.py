@@ -102,8 +102,8 @@ GERMAN = Phrases(
         ),
         "trial": (
             "Probieren Sie {p} selbst aus, (kostenlos|unverbindlich).",
-            "Starten Sie einen (kostenlosen|unverbindlichen) Test mit {p} und (urteilen|entscheiden) Sie selbst.",
-            "Machen Sie die Probe mit {p}, (zuerst|noch heute) an (einem kleinen Fall|eigenen Daten).",
+            "Testen Sie {p} (kostenlos|unverbindlich) und (urteilen|entscheiden) Sie selbst.",
+            "Nutzen Sie {p} (zuerst|noch heute) probeweise an (einem kleinen Fall|eigenen Daten).",
         ),
     },
     titles={
@@ -146,7 +146,7 @@ GERMAN = Phrases(
         "Die (Einzelheiten|Details) (wechseln|unterscheiden sich), doch die (Richtung|Grundidee) bleibt.",
         "Das Thema {s} (berührt|betrifft) mehr (Menschen|Abteilungen), als (man meint|es scheint).",
         "(Regelmäßige|Stete) (Rückblicke|Prüfungen) halten die (Arbeit|Mühe) auf Kurs.",
-        "Mit {p} sind die (ersten|nächsten) Schritte (leicht zu gehen|klar beschrieben).",
+        "Dafür gibt es {p}, damit die (ersten|nächsten) Schritte (leicht fallen|klar sind).",
         "(Fragen|Beteiligen) Sie die Menschen, die die Arbeit (täglich|selbst) tun.",
         "Eine (gemeinsame|geteilte) (Liste|Sicht) (verhindert|vermeidet) (Missverständnisse|doppelte Arbeit).",
         "Was (gemessen|notiert) wird, lässt sich (in Ruhe|offen) (verbessern|besprechen).",

@@ -25,6 +25,9 @@ AUDIENCE_KEYS = ("audience", "readers", "persona", "industry", "segment", "zielg
 LOCALE_KEYS = ("locale", "language", "lang", "sprache", "idioma")
 LINK_KEYS = ("link", "url", "landing page", "website")
 TITLE_KEYS = ("title", "headline", "name", "titel", "título")
+FACT_KEYS = re.compile(
+    r"fact|proof|claim|evidence|figure|feature|detail|note|fakten|belege?|datos|hechos", re.IGNORECASE
+)
 NO_FACTS = (*TITLE_KEYS, *SUBJECT_KEYS, *PRODUCT_KEYS, *AUDIENCE_KEYS, *LOCALE_KEYS, *LINK_KEYS)
 LANGUAGES = {
     "english": "en", "german": "de", "deutsch": "de", "spanish": "es", "español": "es", "englisch": "en",
@@ -137,7 +140,10 @@ def read_brief(text: str) -> tuple[WriterBrief, str]:
             free.append(line.strip())
     links = [*_LINK.findall(_first(values, LINK_KEYS)), *_LINK.findall(text)]
     title = _first(values, TITLE_KEYS) or (free[0] if free else "")
-    facts = [value for key, value in values.items() if key not in NO_FACTS and not key.startswith("field ")]
+    others = {key: value for key, value in values.items() if key not in NO_FACTS and not key.startswith("field ")}
+    # Fields that call themselves facts make better sentences than, say, a company's size; these are a last resort.
+    named = [value for key, value in others.items() if FACT_KEYS.search(key)]
+    facts = named or list(others.values())
     facts += [line for line in free if line != title]
     language = _first(values, LOCALE_KEYS).strip().casefold()
     brief = WriterBrief(
