@@ -1,8 +1,8 @@
 """What the quality floor is good for: `python -m benchmarks.seasons [--seeds 20] [--plot FILE]`.
 
 Whole seasons of 26 cycles before a simulated audience, three ways side by side, for many seeds: with the floor, with
-everything fed back (`--floor off` of the demo), and before an audience without preferences (`--world flat`), where a lift
-would be an error. The steps are those of the demo, without Dagster and HTTP in between; a test holds the two equal.
+everything fed back (`--floor off` of the demo), and before an audience without preferences (`--world flat`), where a
+lift would be an error. The steps are those of the demo, without Dagster and HTTP in between; a test holds the two equal.
 """
 
 from __future__ import annotations

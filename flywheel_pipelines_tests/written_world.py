@@ -1,4 +1,4 @@
-"""A flywheel written by the offline writer, small enough for tests: a few cycles of a few briefs, one data directory."""
+"""A flywheel that the offline writer writes, small enough for tests: a few cycles of a few briefs, in one folder."""
 
 from __future__ import annotations
 

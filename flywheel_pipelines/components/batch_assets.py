@@ -7,6 +7,7 @@ sensor asks the provider and requests a run whenever a batch has ended. Wiring o
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from typing import Any
 
 import dagster as dg
 
@@ -40,7 +41,7 @@ def batch_asset(kit: AssetKit) -> dg.AssetsDefinition:
     return llm_batches
 
 
-def batch_sensor(kit: AssetKit, job: dg.UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
+def batch_sensor(kit: AssetKit, job: Any) -> dg.SensorDefinition:
     """Asks the provider about batches that are under way, and requests a run of `job` for a cycle whose batch ended."""
     name = kit.spec.name
 

@@ -28,8 +28,6 @@ from flywheel_pipelines.spec import FlywheelSpec
 LOOP: Mapping[str, frozenset[str]] = {
     "briefs": frozenset(),
     "cycle_manifest": frozenset({"briefs"}),
-    # Only where requests go through the Batch API; it then stands between the manifest and the outputs.
-    "llm_batches": frozenset({"cycle_manifest"}),
     "generated_outputs": frozenset({"cycle_manifest"}),
     "published_outputs": frozenset({"generated_outputs"}),
     "performance_metrics": frozenset({"published_outputs"}),
@@ -39,7 +37,10 @@ LOOP: Mapping[str, frozenset[str]] = {
     "refreshed_prompt": frozenset({"reference_corpus"}),
     "momentum": frozenset({"scoring_model", "refreshed_prompt"}),
 }
-"""The arrows of the loop: each asset of a flywheel with those right before it. A test holds the assets to it."""
+"""The arrows of the loop: each asset of a flywheel with those right before it. A test holds the assets to it.
+
+Where requests go through the Batch API, `llm_batches` stands between the manifest and the outputs besides.
+"""
 PREVIEW_ROWS = 8
 PREVIEW_WIDTH = 90
 UPRIGHT_ROWS = 2

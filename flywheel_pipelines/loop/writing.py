@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,11 +15,12 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from flywheel_pipelines.chat import ChatRequest
+from flywheel_pipelines.chat import ChatRequest, Failure
 from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.llm.asking import AskReport, answer_requests
+from flywheel_pipelines.llm.ledger import known_answers
 from flywheel_pipelines.llm.provider import Provider
 from flywheel_pipelines.llm.settings import AskSettings
 from flywheel_pipelines.loop.flywheel import Flywheel
@@ -89,7 +90,9 @@ class ProviderWriters:
         return self.provider
 
     def answer(self, requests: Sequence[ChatRequest], producer: LlmProducer, store: Lake) -> AskReport:
-        """See `Writers`."""
+        """See `Writers`. With `producer.requests: batch` nothing is asked here: the answers came by batches."""
+        if producer.requests == "batch":
+            return _answers_of_batches(requests, store)
         return answer_requests(
             requests,
             lake=store,
@@ -99,6 +102,21 @@ class ProviderWriters:
             now=self.now,
             on_progress=self.on_progress,
         )
+
+
+def _answers_of_batches(requests: Sequence[ChatRequest], store: Lake) -> AskReport:
+    """What batches have answered; a request without an answer was given up by then."""
+    report = AskReport()
+    if not requests:
+        return report
+    known = known_answers(store, requests[0].flywheel, requests[0].cycle)
+    for request in requests:
+        if request.key in known:
+            report.answers[request.key] = known[request.key]
+        else:
+            words = "no batch gave a valid answer; llm_requests says why for each."
+            report.failures[request.key] = Failure(request.key, words)
+    return replace(report, n_reused=len(report.answers))
 
 
 def planned(
