@@ -163,7 +163,7 @@ class Audience:
         fate = generator(self.seed, "bots", output.output_id)
         is_visited = fate.uniform() < settings.bot_outputs
         bot_share = fate.uniform(*settings.bot_share)
-        found_after = int(fate.integers(settings.bots_found_after[0], settings.bots_found_after[1] + 1))
+        found_after = self._cycles_until_the_filter(output.cycle)
         clean: dict[str, np.ndarray] = {}
         late: dict[str, np.ndarray] = {}
         bots: dict[str, np.ndarray] = {}
@@ -182,6 +182,24 @@ class Audience:
                 late[response.measure] = own.multinomial(counts, shares).T
                 bots[response.measure] = own.binomial(visits, response.bots)
         return Reactions(clean, late, bots, found_after if is_visited else 0)
+
+    def _cycles_until_the_filter(self, published: date) -> int:
+        """Cycles until the first run of the bot filter that takes an output into account.
+
+        Runs are counted from a fixed day and not from the first cycle shown, so that any process knows of the same.
+        """
+        found, every = self.settings.bots_found_after, self.settings.filter_every
+        while self._number(shift_cycle(published, self.cadence, found)) % every:
+            found += 1
+        return found
+
+    def _number(self, cycle: date) -> int:
+        """Number of a cycle since 1970: any two neighbours differ by one."""
+        if self.cadence is Cadence.MONTHLY:
+            return cycle.year * 12 + cycle.month
+        # 1970-01-05 was a Monday.
+        days = cycle.toordinal() - date(1970, 1, 5).toordinal()
+        return days // 7 if self.cadence is Cadence.WEEKLY else days
 
     def _trials(self, traffic: Traffic, output: SeenOutput, rng: np.random.Generator) -> np.ndarray:
         """Trials by day of the cycle; at least one in all, or nobody would ever hear of the output."""
@@ -230,7 +248,7 @@ class Audience:
     @cached_property
     def _horizon(self) -> int:
         delays = (len(response.late) for traffic in self.kind.traffic for response in traffic.responses)
-        return max(*delays, self.settings.bots_found_after[1]) + REPEATED
+        return max(*delays, self.settings.bots_found_after + self.settings.filter_every - 1) + REPEATED
 
     def _report(self, output: SeenOutput, age: int) -> Iterable[tuple[date, tuple[int, ...], bool]]:
         """Day, counts and whether the row is damaged, for the days to be reported at this age."""

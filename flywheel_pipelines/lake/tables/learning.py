@@ -73,9 +73,23 @@ SCORING_MODEL = TableContract(
             column("is_skilled", FLAG, "Whether it beat chance on held-out recent cycles, at the 5% level."),
             column("reason", TEXT, "Why it is or is not in use, in words."),
             column("known_at", INSTANT, "Latest feedback it learned from; null without any.", nullable=True),
-            column("holdout_correlation", REAL, "Correlation of prediction and outcome within held-out briefs."),
-            column("holdout_hit_rate", REAL, "Share of held-out briefs whose best-predicted output was the best."),
-            column("holdout_chance", REAL, "Hit rate of a random choice on the same briefs."),
+            column(
+                "holdout_correlation",
+                REAL,
+                "Correlation of prediction and outcome on held-out briefs: within them, or between those with one output.",
+            ),
+            column(
+                "holdout_hit_rate",
+                REAL,
+                "Share of held-out briefs whose best-predicted output was the best; null without a choice.",
+                nullable=True,
+            ),
+            column(
+                "holdout_chance",
+                REAL,
+                "Hit rate of a random choice on the same briefs; null without a choice.",
+                nullable=True,
+            ),
             column("holdout_briefs", WHOLE, "Held-out briefs, the most recent of the window."),
             column("settings", TEXT, "Every scalar of the model as JSON: scale, spreads, strength, hold-out."),
         ]
