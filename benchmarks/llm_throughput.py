@@ -1,9 +1,9 @@
 """How busy the client keeps an endpoint: `python -m benchmarks.llm_throughput`.
 
 An endpoint that answers every request after 200 ms is asked 5,000 questions, 50 at a time: 250 a second is all that can
-be had. Counted is the whole of `answer_requests`: every try and every answer stored on disk before it goes on, and all of
-them landed in the lake at the end. The endpoint runs in a process of its own, and so does the client, whose memory is
-looked at after 1,000 answers and after all of them.
+be had. Counted is the whole of `answer_requests`: every try and every answer stored on disk before it goes on, and all
+of them landed in the lake at the end. The endpoint runs in a process of its own, and so does the client, whose memory
+is looked at after 1,000 answers and after all of them.
 
 Beside it, what the openai client alone costs in processor time per request: its typed method, as its documentation has
 it, and the plain `post` that `llm.sending` uses.
@@ -191,7 +191,7 @@ async def _bare(n: int, concurrency: int, how: str, url: str) -> dict[str, float
     async def one() -> None:
         async with slots:
             if how == "typed":
-                await client.chat.completions.create(**body)  # pyright: ignore
+                await client.chat.completions.create(**body)  # pyright: ignore[reportArgumentType, reportCallIssue]
             else:
                 response = await client.post("/chat/completions", body=body, cast_to=httpx2.Response)
                 json.loads(response.content)
