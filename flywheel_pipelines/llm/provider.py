@@ -7,7 +7,7 @@ offline writer that stands in when there is no provider (`offline`).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
@@ -69,11 +69,12 @@ class Provider:
         key = self.api_key.get_secret_value() if isinstance(self.api_key, SecretStr) else ""
         return redact(text.replace(key, REMOVED) if len(key) >= 4 else text)
 
-    def clients(self, concurrency: int) -> list[Any]:
+    def clients(self, concurrency: int, on_request: Callable[[Any], Awaitable[None]]) -> list[Any]:
         """`AsyncOpenAI` clients for so many requests under way, which neither retry nor time out: that is done here.
 
         Several, since each looks through all of its connections for every request. They share what is costly to make.
-        Proxies of the environment are used, but not to reach this machine.
+        Proxies of the environment are used, but not to reach this machine. `on_request` is awaited once a request is
+        made and before it goes out.
         """
         import httpx2
         from openai import AsyncOpenAI, DefaultAsyncHttpxClient
@@ -88,7 +89,11 @@ class Provider:
                 max_retries=0,
                 timeout=None,
                 http_client=DefaultAsyncHttpxClient(
-                    limits=limits, timeout=None, verify=certificates, trust_env=not self.is_loopback
+                    limits=limits,
+                    timeout=None,
+                    verify=certificates,
+                    trust_env=not self.is_loopback,
+                    event_hooks={"request": [on_request]},
                 ),
             )
             for _ in range(n)

@@ -28,7 +28,7 @@ from flywheel_pipelines.llm.payload import chat_body
 from flywheel_pipelines.llm.pricing import Experience, cost_of, worst_cost
 from flywheel_pipelines.llm.provider import Provider
 from flywheel_pipelines.llm.replies import Verdict, backoff, judge
-from flywheel_pipelines.llm.sending import Sender
+from flywheel_pipelines.llm.sending import NotSent, Sender
 from flywheel_pipelines.llm.settings import AskSettings, Form
 
 LESSONS = 8
@@ -86,7 +86,6 @@ class Run:
         self._terms: dict[tuple[str, bool], Terms] = {}
         self._remembered: dict[str, object] = {}
         self._checks: dict[int, AnswerCheck] = {}
-        self._slots = asyncio.Semaphore(settings.concurrency)
         self._ready = asyncio.Semaphore(settings.concurrency + max(2, settings.concurrency // 2))
         self._stop = asyncio.Event()
         self._error: BaseException | None = None
@@ -103,7 +102,9 @@ class Run:
         left = iter(requests)
         # Twice the slots: a request that waits for its next try takes none.
         n_workers = min(len(requests), 2 * self._settings.concurrency)
-        async with Sender(self._provider, self._settings.concurrency, self._settings.timeout) as sender:
+        settings = self._settings
+        sender = Sender(self._provider, settings.concurrency, settings.timeout, lambda: not self._stop.is_set())
+        async with sender:
             workers = [asyncio.create_task(self._work(left, sender)) for _ in range(n_workers)]
             stop = asyncio.create_task(self._stop.wait())
             try:
@@ -173,13 +174,13 @@ class Run:
                 life.n_tries += 1
                 self._raise_if_stopping()
                 await self._journal.store(Asked(request), Sent(request.key, life.n_tries, form, self._now()))
-                async with self._slots:
-                    if self._stop.is_set():
-                        await self._journal.store(Withdrawn(request.key, life.n_tries))
-                        raise Stopped
-                    self.n_tries += 1
-                    body = chat_body(request, form, terms.dialect, reask=life.n_reasks)
+                body = chat_body(request, form, terms.dialect, reask=life.n_reasks)
+                try:
                     reply = await sender.send(body, life.idempotency_key)
+                except NotSent:
+                    await self._journal.store(Withdrawn(request.key, life.n_tries))
+                    raise Stopped from None
+                self.n_tries += 1
                 verdict = judge(reply, check, body)
                 cost = cost_of(verdict.usage, price)
             finally:
