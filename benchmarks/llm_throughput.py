@@ -1,12 +1,13 @@
 """How busy the client keeps an endpoint: `python -m benchmarks.llm_throughput`.
 
 An endpoint that answers every request after 200 ms is asked 5,000 questions, 50 at a time: 250 a second is all that can
-be had. Counted is the whole of `answer_requests`: every try and every answer stored on disk before it goes on, and all of
-them landed in the lake at the end. The endpoint runs in a process of its own, and so does the client, whose memory is
-looked at after 1,000 answers and after all of them.
+be had. Counted is the whole of `answer_requests`: every try and every answer stored on disk before it goes on, and all
+of them landed in the lake at the end. The endpoint runs in a process of its own, and so does the client, whose memory
+is looked at after 1,000 answers and after all of them.
 
-Beside it, what the openai client alone costs in processor time per request: its typed method, as its documentation has
-it, and the plain `post` that `llm.sending` uses.
+Beside it, what the machine lets anyone have at that moment: bare sockets that send the same bytes and parse nothing. A
+busy machine keeps them from the ideal, too. And what the openai client alone costs in processor time per request: its
+typed method, as its documentation has it, and the plain `post` that `llm.sending` uses.
 """
 
 from __future__ import annotations
@@ -42,9 +43,11 @@ def run(requests: int = 5_000, concurrency: int = 50, bare: int = 1_000) -> list
     ideal = concurrency / LATENCY
     rate = requests / found["seconds"]
     notes = f"{rate:.0f} of {ideal:.0f} requests/s, {1000 * found['cpu'] / requests:.2f} ms of processor each"
+    sockets = requests / _child(BARE, requests, concurrency, "sockets")["seconds"]
     typed, plain = (_child(BARE, bare, concurrency, how)["cpu"] for how in ("typed", "post"))
     return [
         Measurement(NAME, f"{requests:,} requests: rate / ideal rate", rate / ideal, "share", "at least 90%", notes),
+        Measurement(NAME, "rate / rate of bare sockets", rate / sockets, "share", "", f"these had {sockets:.0f}/s"),
         Measurement(
             NAME,
             "memory after all answers / after a fifth",
@@ -179,6 +182,8 @@ def _ask(n: int, concurrency: int, url: str) -> dict[str, float]:
 
 async def _bare(n: int, concurrency: int, how: str, url: str) -> dict[str, float]:
     """Processor time of the client alone."""
+    if how == "sockets":
+        return await _sockets(n, concurrency, url)
     import httpx2
     from openai import AsyncOpenAI
 
@@ -191,7 +196,7 @@ async def _bare(n: int, concurrency: int, how: str, url: str) -> dict[str, float
     async def one() -> None:
         async with slots:
             if how == "typed":
-                await client.chat.completions.create(**body)  # pyright: ignore
+                await client.chat.completions.create(**body)  # pyright: ignore[reportArgumentType, reportCallIssue]
             else:
                 response = await client.post("/chat/completions", body=body, cast_to=httpx2.Response)
                 json.loads(response.content)
@@ -199,6 +204,25 @@ async def _bare(n: int, concurrency: int, how: str, url: str) -> dict[str, float
     await asyncio.gather(*(one() for _ in range(concurrency)))
     started, cpu = time.perf_counter(), time.process_time()
     await asyncio.gather(*(one() for _ in range(n)))
+    return {"seconds": time.perf_counter() - started, "cpu": time.process_time() - cpu}
+
+
+async def _sockets(n: int, concurrency: int, url: str) -> dict[str, float]:
+    """The same without any client: the bytes go out, the bytes come in."""
+    body = json.dumps({"messages": [SYSTEM, "Brief. " * 20], "response_format": SCHEMA}).encode()
+    sent = f"POST /v1/chat/completions HTTP/1.1\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+    left = iter(range(n))
+
+    async def work() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.split(":")[2].split("/")[0]))
+        for _ in left:
+            writer.write(sent)
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
+        writer.close()
+
+    started, cpu = time.perf_counter(), time.process_time()
+    await asyncio.gather(*(work() for _ in range(concurrency)))
     return {"seconds": time.perf_counter() - started, "cpu": time.process_time() - cpu}
 
 

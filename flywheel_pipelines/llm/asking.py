@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -127,51 +127,89 @@ def answer_requests(
     flywheel, cycle = next(iter(cycles))
     started = time.perf_counter()
     with Journal.open(journal_folder, flywheel, cycle) as journal:
-        land(journal, lake, flywheel, cycle, now())
+        cycle_ledger = _CycleLedger(journal, lake, flywheel, cycle, now)
+        cycle_ledger.land()
         known = known_answers(lake, flywheel, cycle)
+        reused = {key: known[key] for key in wanted if key in known}
         pending = [request for key, request in wanted.items() if key not in known]
-        answers = {key: known[key] for key in wanted if key in known}
-        before = spent(lake, flywheel, cycle)
+        if on_progress:
+            on_progress(len(reused), len(wanted))
         if not pending:
-            if on_progress:
-                on_progress(len(wanted), len(wanted))
-            return AskReport(answers, n_reused=len(answers), cycle_cost=before, seconds=time.perf_counter() - started)
-        models = {request.model for request in pending}
-        experience = {model: experience_of(lake, flywheel, cycle, model) for model in models}
-        expected = _estimate(pending, settings, experience)
-        check_before(expected, models=models, prices=settings.prices, max_cost=settings.max_cost, spent=before)
-        run = Run(
-            journal=journal,
+            cost = spent(lake, flywheel, cycle)
+            return AskReport(reused, n_reused=len(reused), cycle_cost=cost, seconds=time.perf_counter() - started)
+        run, expected = _ask_pending(
+            pending,
+            cycle_ledger,
             folder=journal_folder,
             provider=provider,
             settings=settings,
-            experience=experience,
-            spent=before,
-            now=now,
-            on_done=(lambda n: on_progress(len(answers) + n, len(wanted))) if on_progress else None,
+            on_done=(lambda n: on_progress(len(reused) + n, len(wanted))) if on_progress else None,
         )
-        try:
-            _run(run.ask(pending))
-        except FlywheelError:
-            # In SQL at once, for whoever looks for the reason. After a kill or an interrupt the next run does it.
-            land(journal, lake, flywheel, cycle, now())
-            raise
-        land(journal, lake, flywheel, cycle, now())
-    found = {**answers, **run.answers}
-    after = None if before is None or run.cost is None else before + run.cost
+        cycle_cost = spent(lake, flywheel, cycle)
+    found = {**reused, **run.answers}
     return AskReport(
         answers={key: found[key] for key in wanted if key in found},
         failures={key: run.failures[key] for key in wanted if key in run.failures},
-        n_reused=len(answers),
+        n_reused=len(reused),
         n_asked=len(pending),
         n_tries=run.n_tries,
         usage=run.usage,
         cost=run.cost,
-        cycle_cost=after,
+        cycle_cost=cycle_cost,
         estimate=expected,
         seconds=time.perf_counter() - started,
         retried=dict(run.retried),
     )
+
+
+@dataclass(frozen=True)
+class _CycleLedger:
+    """The journal of a cycle and the lake that it lands in."""
+
+    journal: Journal
+    lake: Lake
+    flywheel: str
+    cycle: date
+    now: Callable[[], datetime]
+
+    def land(self) -> None:
+        land(self.journal, self.lake, self.flywheel, self.cycle, self.now())
+
+
+def _ask_pending(
+    pending: Sequence[ChatRequest],
+    ledger: _CycleLedger,
+    *,
+    folder: Path,
+    provider: Provider,
+    settings: AskSettings,
+    on_done: Callable[[int], None] | None,
+) -> tuple[Run, Estimate]:
+    """Ask within the budget, and land what came of it."""
+    lake, flywheel, cycle = ledger.lake, ledger.flywheel, ledger.cycle
+    models = {request.model for request in pending}
+    experience = {model: experience_of(lake, flywheel, cycle, model) for model in models}
+    before = spent(lake, flywheel, cycle)
+    expected = _estimate(pending, settings, experience)
+    check_before(expected, models=models, prices=settings.prices, max_cost=settings.max_cost, spent=before)
+    run = Run(
+        journal=ledger.journal,
+        folder=folder,
+        provider=provider,
+        settings=settings,
+        experience=experience,
+        spent=before,
+        now=ledger.now,
+        on_done=on_done,
+    )
+    try:
+        _run(run.ask(pending))
+    except FlywheelError:
+        # In SQL at once, for whoever looks for the reason. After a kill or an interrupt the next run does it.
+        ledger.land()
+        raise
+    ledger.land()
+    return run, expected
 
 
 def _estimate(pending: Sequence[ChatRequest], settings: AskSettings, experience: dict[str, Experience]) -> Estimate:

@@ -147,6 +147,7 @@ class EndpointMemory:
         """What is remembered of a model, or a fresh start. `wanted` is the setting: a form, or auto."""
         found = self._read().get(f"{self._url} {model}", {})
         dialect = DEFAULT_DIALECT
+        # Written by an older or newer version, perhaps: then it is learned again.
         with contextlib.suppress(TypeError):
             dialect = Dialect(**found.get("dialect", {}))
         if wanted != "auto":
@@ -179,4 +180,9 @@ class EndpointMemory:
             found = json.loads(self._path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return found if isinstance(found, dict) else {}
+        entries = found.items() if isinstance(found, dict) else ()
+        return {
+            name: entry
+            for name, entry in entries
+            if isinstance(entry, dict) and isinstance(entry.get("refused", {}), dict)
+        }

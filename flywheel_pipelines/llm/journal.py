@@ -161,7 +161,6 @@ class Journal:
             JournalError: another run holds the cycle, or the file is not a journal.
         """
         path = folder / f"flywheel={flywheel}" / f"{cycle}.sqlite"
-        path.parent.mkdir(parents=True, exist_ok=True)
         lock = _locked(path.with_suffix(".lock"))
         if lock is None:
             raise JournalError(
@@ -341,7 +340,12 @@ def describe(request: ChatRequest, mode: str = "live") -> dict[str, Any]:
 def _locked(path: Path) -> int | None:
     """An open file with its exclusive lock, or None when another process holds it."""
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except FileNotFoundError:
+            # The last holder removed the empty folder just now.
+            continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

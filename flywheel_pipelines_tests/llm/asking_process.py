@@ -60,6 +60,7 @@ def make_careless() -> None:
     def store_and_close(self: Journal) -> None:
         if held:
             write(self, *held)
+            held.clear()
         close(self)
 
     Journal.store, Journal.close = store, store_and_close

@@ -7,6 +7,10 @@ line is: idempotency key, form, fault.
 Modes:
     clean: answers, after LATENCY seconds.
     faults: of every 100 requests, ten each meet one of FAULTS and twenty are answered.
+    quick_faults: the same without those that are sat out, so that no try ends before it has arrived.
+    one of FAULTS: that one, for ever.
+    later: a 429 that asks to wait an hour.
+    one_wrong: an answer of another schema to the brief `Brief 3`, whatever is tried.
     quota: answers 20 requests, then says `insufficient_quota` for ever. Not one of FAULTS: it stops a run, so a
         share of it would only measure how early.
     no_json_schema, rejects_json_schema: a 500, or a 400, to `json_schema`; answers the other forms.
@@ -38,6 +42,7 @@ FAULTS = (
     "truncated_json",
     "wrong_schema",
 )
+SAT_OUT = ("hang", "slow_drip")
 LOG = "arrived.log"
 PROMPT_TOKENS, COMPLETION_TOKENS = 100, 10
 
@@ -51,10 +56,13 @@ class FaultyServer:
         self.log = os.open(folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def fault_of(self, key: str) -> str:
-        if self.mode != "faults":
+        if self.mode in FAULTS:
+            return self.mode
+        if self.mode not in ("faults", "quick_faults"):
             return ""
         drawn = int(hashlib.sha256(f"{key}:{self.arrivals[key]}".encode()).hexdigest(), 16) % 10
-        return FAULTS[drawn] if drawn < len(FAULTS) else ""
+        fault = FAULTS[drawn] if drawn < len(FAULTS) else ""
+        return "" if self.mode == "quick_faults" and fault in SAT_OUT else fault
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -88,6 +96,11 @@ class FaultyServer:
             )
             writer.transport.abort()
             return False
+        if self.mode == "later":
+            await send(writer, 429, error("rate_limit_exceeded", "Too fast.", body), {"retry-after": "3600"})
+            return True
+        if self.mode == "one_wrong" and body["messages"][-1]["content"] == "Brief 3":
+            fault = "wrong_schema"
         if fault in ("retry_after", "rate_limited"):
             wait = {"retry-after-ms": "20"} if fault == "retry_after" else {}
             await send(writer, 429, error("rate_limit_exceeded", "Too fast.", body), wait)

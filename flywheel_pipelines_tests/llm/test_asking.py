@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from flywheel_pipelines.llm.asking import AskReport
 from flywheel_pipelines.llm.running import EndpointError
 from flywheel_pipelines_tests.llm.asking_samples import (
     KEY,
@@ -48,16 +50,75 @@ def test_no_request_needs_no_server(tmp_path: Path) -> None:
     assert ask(tmp_path, "http://127.0.0.1:9/v1", []).answers == {}
 
 
-def test_through_all_faults_every_request_is_answered_and_every_try_counted(tmp_path: Path) -> None:
+def ask_until_answered(folder: Path, url: str, n: int, **settings: Any) -> AskReport:
+    for _ in range(10):
+        report = ask(folder, url, requests(n), **settings)
+        if not report.failures:
+            break
+    return report
+
+
+def test_the_server_counts_what_the_ledger_counts(tmp_path: Path) -> None:
+    with server(tmp_path, "quick_faults") as url:
+        ask_until_answered(tmp_path, url, 100, timeout=60)
+    found = account(tmp_path)
+    assert found.tries.total() > 150
+    assert found.arrived == found.tries
+
+
+def test_through_all_faults_every_request_is_answered_once(tmp_path: Path) -> None:
     with server(tmp_path, "faults") as url:
-        for _ in range(6):
-            report = ask(tmp_path, url, requests(60))
-            if not report.failures:
-                break
-    assert len(report.answers) == 60
+        report = ask_until_answered(tmp_path, url, 40)
+    assert len(report.answers) == 40
     found = account(tmp_path)
     found.check_counts()
     assert +found.answered == Counter(dict.fromkeys(report.answers, 1))
+
+
+def test_a_request_whose_answers_stay_unusable_fails_alone_after_two_more_tries(tmp_path: Path) -> None:
+    with server(tmp_path, "one_wrong") as url:
+        report = ask(tmp_path, url, requests(10))
+    failed = requests(10)[3].key
+    assert [*report.failures] == [failed]
+    assert len(report.answers) == 9
+    assert [key for key, _, _ in arrivals(tmp_path) if key.startswith(failed)] == [failed, f"{failed}-1", f"{failed}-2"]
+
+
+def test_only_what_failed_is_asked_again(tmp_path: Path) -> None:
+    with server(tmp_path, "one_wrong") as url:
+        ask(tmp_path, url, requests(10))
+        before = len(arrivals(tmp_path))
+        report = ask(tmp_path, url, requests(10))
+    assert (report.n_reused, report.n_asked, len(arrivals(tmp_path)) - before) == (9, 1, 3)
+    assert "Run again to ask for these only" in report.words
+
+
+def test_a_slow_drip_is_cut_off_by_the_time_of_the_whole_request(tmp_path: Path) -> None:
+    """Each byte comes within 0.1 s; a timeout per read of 0.3 s would wait for all 300 of them."""
+    with server(tmp_path, "slow_drip") as url, pytest.raises(EndpointError, match=r"no answer within 0\.\d s"):
+        ask(tmp_path, url, requests(1), max_tries=2)
+
+
+def test_an_endpoint_that_wants_more_patience_than_there_is_is_not_waited_for(tmp_path: Path) -> None:
+    with server(tmp_path, "later") as url:
+        report = ask(tmp_path, url, requests(2))
+    assert ["asks to wait 3,600 s" in failure.reason for failure in report.failures.values()] == [True, True]
+    assert len(arrivals(tmp_path)) == 2
+
+
+def test_a_try_that_was_cut_off_by_an_interrupt_is_counted_and_its_answer_asked_for_later(tmp_path: Path) -> None:
+    def interrupt(done: int, total: int) -> None:
+        if done == 10:
+            raise KeyboardInterrupt
+
+    with server(tmp_path, latency=0.05) as url:
+        with pytest.raises(KeyboardInterrupt):
+            ask(tmp_path, url, requests(60), on_progress=interrupt)
+        assert rows(tmp_path) == []
+        report = ask(tmp_path, url, requests(60))
+    assert len(report.answers) == 60
+    assert report.n_reused >= 10
+    account(tmp_path).check_counts()
 
 
 def test_without_a_schema_any_text_is_an_answer(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_what_would_cost_too_much_is_refused_before_anything_is_sent(tmp_path: P
 
 
 def test_what_earlier_attempts_spent_counts(tmp_path: Path) -> None:
-    most = 1.5 * estimate(requests(10), {"m": PRICE}).cost  # pyright: ignore[reportOptionalOperand]
+    most = 1.5 * (estimate(requests(10), {"m": PRICE}).cost or 0.0)
     with server(tmp_path) as url:
         for attempt in range(1, 20):
             try:
