@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
 
@@ -164,6 +164,7 @@ def submit_missing(
         missing = [request for key, request in wanted.items() if key not in {*known, *waiting, *given_up}]
         result = Submission(
             adopted=adopted,
+            n_submitted=len(missing),
             n_answered=sum(key in known for key in wanted),
             n_in_flight=sum(key in waiting for key in wanted),
             given_up=given_up,
@@ -173,18 +174,9 @@ def submit_missing(
         under_way = [request for key, request in wanted.items() if key in waiting]
         expected = _check_budget(missing, under_way, lake, settings)
         memory = EndpointMemory(journal_folder, provider.url)
-        n_failed = {key: len(words) for key, words in failed.items()}
-        parts = _parts(missing, memory, settings, n_failed)
+        parts = _parts(missing, memory, settings, {key: len(words) for key, words in failed.items()})
         submitted = tuple(_start(part, calls, lake, journal_folder, now) for part in parts)
-    return Submission(
-        submitted=submitted,
-        adopted=adopted,
-        n_submitted=len(missing),
-        n_answered=result.n_answered,
-        n_in_flight=result.n_in_flight,
-        given_up=given_up,
-        estimate=expected,
-    )
+    return replace(result, submitted=submitted, estimate=expected)
 
 
 def batch_states(
@@ -214,7 +206,8 @@ def collect_ended(
     """Bring the results of every batch that ended into LLM_REQUESTS; does nothing while all are under way.
 
     Answers are checked as live ones are. What a batch that expired, was cancelled or got lost did not answer is left to
-    be submitted again. Arguments and errors as for `submit_missing`.
+    be submitted again. Arguments and errors as for `submit_missing`; `requests` should hold those of an earlier attempt
+    as well when a batch of it may be under way, for answers to others cannot be recorded.
     """
     if not requests:
         return Collection()

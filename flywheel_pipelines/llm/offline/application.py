@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from email.parser import BytesHeaderParser
 from typing import Any
 
@@ -22,12 +21,16 @@ from starlette.routing import Route
 from flywheel_pipelines.llm.offline.answering import CREATED, MODEL, RequestError, chat_completion, embeddings
 from flywheel_pipelines.llm.offline.batches import BatchStore
 
-Endpoint = Callable[[Request], Awaitable[Response]]
-
 
 def application(store: BatchStore, latency: float = 0) -> Starlette:
     """The routes over one store of files and batches; every chat answer waits `latency` seconds."""
+    return Starlette(
+        routes=[*_answering(latency), *_files(store), *_batches(store)],
+        exception_handlers={RequestError: _refused, HTTPException: _no_route, Exception: _broken},
+    )
 
+
+def _answering(latency: float) -> list[Route]:
     async def chat(request: Request) -> Response:
         answer = chat_completion(await _body(request))
         if latency:
@@ -45,6 +48,15 @@ def application(store: BatchStore, latency: float = 0) -> Starlette:
             raise RequestError(f"The model '{request.path_params['model']}' does not exist.", status=404)
         return _json(_model())
 
+    return [
+        Route("/v1/chat/completions", chat, methods=["POST"]),
+        Route("/v1/embeddings", embed, methods=["POST"]),
+        Route("/v1/models", models, methods=["GET"]),
+        Route("/v1/models/{model:path}", model, methods=["GET"]),
+    ]
+
+
+def _files(store: BatchStore) -> list[Route]:
     async def upload(request: Request) -> Response:
         name, fields = _multipart(await request.body(), request.headers.get("content-type", ""))
         if "file" not in fields:
@@ -62,6 +74,17 @@ def application(store: BatchStore, latency: float = 0) -> Starlette:
     async def content(request: Request) -> Response:
         return Response(store.content(request.path_params["id"]), media_type="application/octet-stream")
 
+    return [
+        Route("/v1/files", upload, methods=["POST"]),
+        Route("/v1/files", files, methods=["GET"]),
+        Route("/v1/files/{id}", file, methods=["GET", "DELETE"]),
+        Route("/v1/files/{id}/content", content, methods=["GET"]),
+    ]
+
+
+def _batches(store: BatchStore) -> list[Route]:
+    """In threads: a batch that is due is answered when it is looked at, which would hold up chats on the event loop."""
+
     async def create(request: Request) -> Response:
         return _json(await run_in_threadpool(store.create, await _body(request)))
 
@@ -73,30 +96,17 @@ def application(store: BatchStore, latency: float = 0) -> Starlette:
         return _json(await run_in_threadpool(store.batches, query.get("after"), int(limit)))
 
     async def batch(request: Request) -> Response:
-        # A batch that is due is answered now, which would hold up chats on the event loop.
         return _json(await run_in_threadpool(store.batch, request.path_params["id"]))
 
     async def cancel(request: Request) -> Response:
         return _json(await run_in_threadpool(store.cancel, request.path_params["id"]))
 
-    routes: list[tuple[str, Endpoint, list[str]]] = [
-        ("/v1/chat/completions", chat, ["POST"]),
-        ("/v1/embeddings", embed, ["POST"]),
-        ("/v1/models", models, ["GET"]),
-        ("/v1/models/{model:path}", model, ["GET"]),
-        ("/v1/files", upload, ["POST"]),
-        ("/v1/files", files, ["GET"]),
-        ("/v1/files/{id}", file, ["GET", "DELETE"]),
-        ("/v1/files/{id}/content", content, ["GET"]),
-        ("/v1/batches", create, ["POST"]),
-        ("/v1/batches", batches, ["GET"]),
-        ("/v1/batches/{id}", batch, ["GET"]),
-        ("/v1/batches/{id}/cancel", cancel, ["POST"]),
+    return [
+        Route("/v1/batches", create, methods=["POST"]),
+        Route("/v1/batches", batches, methods=["GET"]),
+        Route("/v1/batches/{id}", batch, methods=["GET"]),
+        Route("/v1/batches/{id}/cancel", cancel, methods=["POST"]),
     ]
-    return Starlette(
-        routes=[Route(path, endpoint, methods=methods) for path, endpoint, methods in routes],
-        exception_handlers={RequestError: _refused, HTTPException: _no_route, Exception: _broken},
-    )
 
 
 async def _body(request: Request) -> Any:
