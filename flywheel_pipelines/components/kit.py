@@ -130,6 +130,8 @@ def result(recorder: Recorder, shown: Mapping[str, Any] | None = None) -> dg.Mat
 
 
 def _metadata_value(value: object) -> Any:
+    if isinstance(value, dg.MetadataValue):
+        return value
     if isinstance(value, Markdown):
         return dg.MetadataValue.md(value)
     if isinstance(value, Mapping):

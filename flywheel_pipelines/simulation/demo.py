@@ -33,7 +33,7 @@ from flywheel_pipelines.simulation.season import (
 from flywheel_pipelines.spec import FlywheelSpec
 
 OnCycle = Callable[[date, int, int], None]
-OWN_SOURCES = (SAMPLES, SIMULATED, "quality floor", "prompt", "export", "requests")
+OWN_SOURCES = (SAMPLES, SIMULATED, "quality floor", "prompt", "outbox", "llm")
 """What a demo and its openings record; a flywheel that holds more than this is somebody's own."""
 
 
