@@ -28,6 +28,8 @@ WAYS: dict[str, tuple[Literal["lively", "flat"], str | None]] = {
     "flat world": ("flat", None),
 }
 FLYWHEELS = ("content", "outreach")
+MEMORY = Path("/dev/shm")
+"""A folder in memory, where there is one: a season writes thousands of small files, each flushed to its disk."""
 N_CYCLES, EARLY = 26, 15
 """The season, and the cycle by which the interval is to lie above zero."""
 
@@ -65,7 +67,7 @@ def play_one(flywheel: str, way: str, seed: int, n_cycles: int = N_CYCLES) -> Pl
     world, floor = WAYS[way]
     spec = load_spec(DEFS_DIR / flywheel / "defs.yaml")
     season = DemoPlan((spec,), n_cycles=n_cycles, seed=seed, world=world, floor=floor).season(spec)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         paths = DataPaths(Path(folder))
         store, writers = Lake(paths.lake), DirectWriters()
         deliver_briefs(season.flywheel, sample_briefs(spec), store, cycle_start(spec.start) - timedelta(days=1))

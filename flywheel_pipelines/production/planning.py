@@ -17,7 +17,7 @@ import pyarrow as pa
 from flywheel_pipelines.chat import ChatRequest
 from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.production.arms import ARMS, CONTROL, arms_of
-from flywheel_pipelines.production.rendering import messages_for
+from flywheel_pipelines.production.rendering import RenderedPrompt, estimated_tokens, messages_for
 from flywheel_pipelines.prompt_text import Reference
 from flywheel_pipelines.spec import ArmsSpec, LlmProducer
 
@@ -85,7 +85,7 @@ def plan_requests(
                 max_prompt_tokens=producer.max_prompt_tokens,
             )
             shown = tuple(reference.reference_id for reference in rendered.shown)
-            for variant in range(1 if arm == CONTROL else producer.variants):
+            for variant in range(1 if arm == CONTROL else n_variants(rendered, producer)):
                 request = ChatRequest(
                     flywheel=flywheel,
                     cycle=cycle,
@@ -98,6 +98,14 @@ def plan_requests(
                 )
                 planned.append(PlannedRequest(request, brief["segment"], brief["locale"], shown, rendered.n_dropped))
     return sorted(planned, key=lambda plan: ARMS.index(plan.request.arm))
+
+
+def n_variants(rendered: RenderedPrompt, producer: LlmProducer) -> int:
+    """Candidates for one brief: `variants`, or fewer where the prompt is long and the effort per brief is bounded."""
+    if producer.max_prompt_tokens_per_brief is None:
+        return producer.variants
+    tokens = sum(estimated_tokens(message.content) for message in rendered.messages)
+    return max(1, min(producer.variants, producer.max_prompt_tokens_per_brief // tokens))
 
 
 def _shared_by_all(manifest: Mapping[str, Any], producer: LlmProducer, cycle: date) -> dict[str, Any]:

@@ -43,7 +43,7 @@ select
     case when bool_and(cost is not null or n_requests = 0) then sum(cost) end as cost
 from costs
 inner join cycles using (cycle)
-where flywheel = $flywheel
+where flywheel = $flywheel and arm = 'all'
 group by rollup (quarter)
 order by quarter nulls last
 """
