@@ -14,7 +14,9 @@ export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 export DO_NOT_TRACK := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo test test-all check format dev bench lock clean
+LLAMA := .venv-llama
+
+.PHONY: help install demo test test-all check format dev bench lock clean llama-server
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -63,10 +65,20 @@ dev: install ## Dagster UI and daemon on http://127.0.0.1:3000
 bench: install ## Every benchmark, one table; BENCH_ARCHIVE=path adds those on a real archive
 	$(BIN)/python -m benchmarks $(if $(BENCH_ARCHIVE),--archive "$(BENCH_ARCHIVE)")
 
-lock: $(STAMP) ## Renew requirements.lock from pyproject.toml
+llama-server: $(LLAMA)/.installed ## Build llama.cpp's server for the tests against a foreign endpoint (about 6 minutes)
+
+$(LLAMA)/.installed: requirements-llama.lock
+	@echo "Setting up $(LLAMA): llama.cpp is built from source, about 6 minutes on 2 cores ..."
+	@test -x $(LLAMA)/bin/python || $(PYTHON) -m venv $(LLAMA)
+	@$(LLAMA)/bin/python -m pip install --quiet --require-hashes -r requirements-llama.lock
+	@touch $@
+
+lock: $(STAMP) ## Renew the locks from pyproject.toml; UPGRADE=1 takes the newest releases
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url $(if $(UPGRADE),--upgrade) --quiet -o requirements.lock
+	$(BIN)/uv pip compile --group llama --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-emit-index-url $(if $(UPGRADE),--upgrade) --quiet -o requirements-llama.lock
 
 clean: ## Remove what runs have written (not .venv)
 	rm -rf data/lake data/outbox data/reports data/dagster_home data/flywheel.duckdb dbt_project/target

@@ -38,16 +38,19 @@ def interval(ends: tuple[float, float] | None) -> str:
 def momentum_table(summary: Summary, title: str) -> Table:
     """Lift and hit rate over all briefs and by quarters of them."""
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
-    for name in ("in cycle order", "briefs", "lift", "95% interval", "hit rate", "chance"):
+    # Where a brief has one output there is no best one to hit.
+    has_hits = summary.hit_rate is not None
+    for name in ("in cycle order", "briefs", "lift", "95% interval", *(("hit rate", "chance") if has_hits else ())):
         table.add_column(name, justify="left" if name.startswith("in ") else "right")
+    n_cells = len(table.columns) - 1
     for number, quarter in enumerate(summary.quarters, start=1):
-        table.add_row(f"quarter {number}", *_slice_cells(quarter))
+        table.add_row(f"quarter {number}", *_slice_cells(quarter)[:n_cells])
     table.add_section()
     half = (percent(summary.last_half_lift), interval(summary.last_half_interval))
-    table.add_row("last half", str(sum(part.briefs for part in summary.quarters[2:])), *half, "", "")
+    table.add_row("last half", str(sum(part.briefs for part in summary.quarters[2:])), *half)
     whole = (percent(summary.lift), interval(summary.interval))
     rates = (percent(summary.hit_rate, signed=False), percent(summary.chance, signed=False))
-    table.add_row("all", f"{summary.briefs:,}", *whole, *rates, style="bold")
+    table.add_row("all", *(f"{summary.briefs:,}", *whole, *rates)[:n_cells], style="bold")
     return table
 
 
@@ -71,6 +74,19 @@ def audit_table(rows: Sequence[dict[str, Any]], words: str) -> RenderableType:
         mark = Text("yes", style=GOOD) if row["passed"] else Text("no", style=BAD)
         table.add_row(mark, row["question"], row["evidence"])
     return Group(table, Text(words, style="bold"))
+
+
+def cost_table(lines: Sequence[dict[str, Any]], title: str, note: str) -> RenderableType:
+    """Effort and cost by quarters of the cycles, in words already; nothing where no model was asked."""
+    if not lines:
+        return Text("")
+    heads = ("tokens", "published", "tokens per published", "promoted", "cost", "cost per promoted")
+    table = Table("in cycle order", box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
+    for head in heads:
+        table.add_column(head, justify="right")
+    for line in lines:
+        table.add_row(line["label"], *(line[head.replace(" ", "_")] for head in heads))
+    return Group(table, Text(note, style="dim"))
 
 
 def status_table(rows: Sequence[dict[str, Any]]) -> RenderableType:

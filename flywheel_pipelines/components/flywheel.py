@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 from pydantic import BaseModel
 
+from flywheel_pipelines.components.batch_assets import batch_asset, batch_sensor
 from flywheel_pipelines.components.kit import AssetKit
 from flywheel_pipelines.components.learning_assets import learning_assets
 from flywheel_pipelines.components.production_assets import production_assets
@@ -47,13 +48,19 @@ class FlywheelComponent(dg.Component):
         """Assets and jobs of this flywheel."""
         kit = AssetKit(self.spec, self.folder)
         opening, closing = production_assets(kit), learning_assets(kit)
-        return dg.Definitions(
-            assets=[*opening, *closing],
-            jobs=[
-                self._job("open", "Produce a cycle: briefs, manifest, outputs, what goes out.", opening),
-                self._job("close", "Learn from a cycle, or a range in one run: metrics to momentum.", closing),
-            ],
-        )
+        sensors = []
+        if kit.flywheel.uses_batches:
+            opening.append(batch_asset(kit))
+        jobs = [
+            self._job("open", "Produce a cycle: briefs, manifest, outputs, what goes out.", opening),
+            self._job("close", "Learn from a cycle, or a range in one run: metrics to momentum.", closing),
+        ]
+        if kit.flywheel.uses_batches:
+            # What follows the manifest: a cycle that waits for its batch is not pinned anew.
+            rest = [asset for asset in opening if asset.key.path[-1] not in ("briefs", "cycle_manifest")]
+            jobs.append(self._job("collect", "Go on with a cycle whose batch was answered.", rest))
+            sensors.append(batch_sensor(kit, jobs[-1]))
+        return dg.Definitions(assets=[*opening, *closing], jobs=jobs, sensors=sensors)
 
     def _job(self, verb: str, description: str, assets: list[dg.AssetsDefinition]):
         return dg.define_asset_job(

@@ -37,7 +37,10 @@ LOOP: Mapping[str, frozenset[str]] = {
     "refreshed_prompt": frozenset({"reference_corpus"}),
     "momentum": frozenset({"scoring_model", "refreshed_prompt"}),
 }
-"""The arrows of the loop: each asset of a flywheel with those right before it. A test holds the assets to it."""
+"""The arrows of the loop: each asset of a flywheel with those right before it. A test holds the assets to it.
+
+Where requests go through the Batch API, `llm_batches` stands between the manifest and the outputs besides.
+"""
 PREVIEW_ROWS = 8
 PREVIEW_WIDTH = 90
 UPRIGHT_ROWS = 2
@@ -70,8 +73,12 @@ class AssetKit:
         deps: Iterable[TableContract | dg.AssetDep] = (),
         many_cycles_per_run: bool,
         also_writes: Iterable[TableContract] = (),
+        output_required: bool = True,
     ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-        """Decorator: the function becomes the asset that fills `table`."""
+        """Decorator: the function becomes the asset that fills `table`.
+
+        Where its output is not required, a run in which it yields none ends well, without the assets that follow.
+        """
         policy = dg.BackfillPolicy.single_run() if many_cycles_per_run else dg.BackfillPolicy.multi_run(1)
         metadata: dict[str, Any] = {"dagster/column_schema": column_schema(table), "dagster/table_name": table.name}
         others = [other.name for other in also_writes]
@@ -88,6 +95,7 @@ class AssetKit:
             tags={"layer": table.layer, **({"synthetic": "true"} if self.spec.is_synthetic else {})},
             description=table.description,
             metadata=metadata,
+            output_required=output_required,
         )
 
     @contextmanager
@@ -122,6 +130,8 @@ def result(recorder: Recorder, shown: Mapping[str, Any] | None = None) -> dg.Mat
 
 
 def _metadata_value(value: object) -> Any:
+    if isinstance(value, dg.MetadataValue):
+        return value
     if isinstance(value, Markdown):
         return dg.MetadataValue.md(value)
     if isinstance(value, Mapping):

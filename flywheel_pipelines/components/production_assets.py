@@ -55,7 +55,7 @@ def instant(text: str | None) -> datetime | None:
 
 
 def production_assets(kit: AssetKit) -> list[dg.AssetsDefinition]:
-    """The four assets of layer 1."""
+    """The four assets of layer 1. With `producer.requests: batch`, `batch_assets.py` adds one between them."""
     return [_briefs(kit), _cycle_manifest(kit), _generated_outputs(kit), _published_outputs(kit)]
 
 
@@ -82,7 +82,9 @@ def _cycle_manifest(kit: AssetKit) -> dg.AssetsDefinition:
 
 
 def _generated_outputs(kit: AssetKit) -> dg.AssetsDefinition:
-    @kit.asset(tables.GENERATED_OUTPUTS, deps=[tables.CYCLE_MANIFEST], many_cycles_per_run=False)
+    before = [tables.CYCLE_MANIFEST, *([tables.LLM_BATCHES] if kit.flywheel.uses_batches else [])]
+
+    @kit.asset(tables.GENERATED_OUTPUTS, deps=before, many_cycles_per_run=False)
     def generated_outputs(
         context: dg.AssetExecutionContext, config: ProduceConfig, lake: LakeResource, llm: LlmResource
     ) -> dg.MaterializeResult:

@@ -1,5 +1,6 @@
 """The resources that the assets use: the lake with its DuckDB connections, and whoever writes."""
 
+import os
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -31,7 +32,7 @@ class LlmResource(dg.ConfigurableResource):
     def writers(self, recorded_at: datetime | None = None) -> ProviderWriters:
         """Whoever answers requests in this step; `recorded_at` is recorded instead of now."""
         return ProviderWriters(
-            provider=provider_from_environment(),
+            provider=provider_from_environment(os.environ),
             journal=DataPaths.from_environment().journal,
             offline=offline_provider,
             now=lambda: recorded_at or datetime.now(UTC),

@@ -18,7 +18,7 @@ from flywheel_pipelines.errors import SpecError
 from flywheel_pipelines.lake.store import content_hash
 from flywheel_pipelines.lake.tables import REFRESHED_PROMPT
 from flywheel_pipelines.learning.corpus import corpus_version
-from flywheel_pipelines.prompt_text import BRIEF_SLOT, REFERENCES_SLOT, Reference, render_references
+from flywheel_pipelines.prompt_text import BRIEF_SLOT, REFERENCES_SLOT, Reference, render_references, without_slots
 
 VARIABLES = {
     "brief": "where each brief goes; required",
@@ -95,7 +95,7 @@ def refresh_prompt(
         "n_references": len(references),
         "flywheel": flywheel,
         "metric": metric,
-        "guidelines": "\n".join(f"- {line}" for line in guidelines),
+        "guidelines": "\n".join(f"- {without_slots(' '.join(line.split()))}" for line in guidelines),
     }
     frame = _render(template, REFERENCES_SLOT if references else "", values)
     text = frame.replace(REFERENCES_SLOT, render_references(references))

@@ -1,21 +1,75 @@
-"""The header of a batch of facts that the pipeline itself records. Not here: batches that come from outside (`feedback`)."""
+"""Exchanging a cycle's requests with a provider's Batch API: collect what ended, hand over what is left.
+
+Here: the two steps for one cycle, from what its manifest pins, and which cycles are waiting. Not here: the calls and
+the ledger (`llm/batch.py`), assets and sensors (`components/batch_assets.py`).
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 
-import pyarrow as pa
-import pyarrow.compute as pc
+from flywheel_pipelines.lake import tables
+from flywheel_pipelines.lake.store import Lake
+from flywheel_pipelines.llm.batch import batch_states, collect_ended, submit_missing
+from flywheel_pipelines.llm.batch_records import in_flight
+from flywheel_pipelines.llm.settings import AskSettings
+from flywheel_pipelines.loop.flywheel import Flywheel
+from flywheel_pipelines.loop.opening import opened_with
+from flywheel_pipelines.loop.prompts import pinned_prompts
+from flywheel_pipelines.loop.writing import ProviderWriters, planned
 
 
-def batch_header(rows: pa.Table, *, source: str, cycle: date | None) -> dict[str, object]:
-    """The row of `batches` for rows of one ledger that carry the columns batch_id and recorded_at."""
-    return {
-        "batch_id": rows["batch_id"][0].as_py(),
-        "source": source,
-        "recorded_at": pc.max(rows["recorded_at"]).as_py(),
-        "n_rows": rows.num_rows,
-        "n_quarantined": 0,
-        "first_cycle": cycle,
-        "last_cycle": cycle,
-    }
+@dataclass(frozen=True)
+class Exchanged:
+    """How a cycle stands with its provider; complete when there is nothing left to wait for."""
+
+    is_complete: bool
+    words: str
+    counts: dict[str, int]
+
+
+def exchange_batches(flywheel: Flywheel, store: Lake, cycle: date, writers: ProviderWriters) -> Exchanged:
+    """Collect every batch of a cycle that has ended, then hand over what has no answer and is not under way.
+
+    Raises:
+        FlywheelError: the budget does not allow it, or the provider refuses or cannot be reached.
+    """
+    manifest = store.read(tables.CYCLE_MANIFEST, flywheel.name, cycle).to_pylist()[0]
+    opened = opened_with(flywheel, manifest)
+    assert opened.writer is not None
+    prompts = pinned_prompts(store, opened.name, manifest)
+    requests = [plan.request for plan in planned(opened, store, cycle, manifest, prompts)]
+    if not requests:
+        return Exchanged(is_complete=True, words="The cycle has no briefs, so nothing is asked.", counts={})
+    provider = writers.provider_of(str(manifest["model"]))
+    how = AskSettings.of_producer(opened.writer)
+    collected = collect_ended(
+        requests, lake=store, journal_folder=writers.journal, provider=provider, settings=how, now=writers.now
+    )
+    submitted = submit_missing(
+        requests, lake=store, journal_folder=writers.journal, provider=provider, settings=how, now=writers.now
+    )
+    return Exchanged(
+        is_complete=submitted.is_complete,
+        words=f"{collected.words} {submitted.words}",
+        counts={
+            "collected": len(collected.answers),
+            "submitted": submitted.n_submitted,
+            "answered_before": submitted.n_answered,
+            "under_way": submitted.n_in_flight,
+            "given_up": len(submitted.given_up),
+        },
+    )
+
+
+def waiting_cycles(store: Lake, flywheel: str) -> list[date]:
+    """The cycles with a batch that was handed over and not collected, in order."""
+    return [cycle for cycle in store.cycles(tables.LLM_BATCHES, flywheel) if in_flight(store, flywheel, cycle)]
+
+
+def ended_batches(store: Lake, flywheel: str, cycle: date, writers: ProviderWriters) -> list[str]:
+    """The provider's ids of the batches of a cycle that have ended and wait to be collected."""
+    manifest = store.read(tables.CYCLE_MANIFEST, flywheel, cycle, columns=["model"]).to_pylist()[0]
+    states = batch_states(store, flywheel, cycle, writers.provider_of(str(manifest["model"])))
+    return [state.provider_batch_id for state in states if state.is_ended]

@@ -5,9 +5,9 @@ Not here: the spec's own rules (`spec`), or any step.
 
 from __future__ import annotations
 
-import json
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from flywheel_pipelines.cycles import cycle_range, cycle_window, shift_cycle
 from flywheel_pipelines.errors import SpecError
@@ -36,6 +36,11 @@ class Flywheel:
         """The producer's settings when a language model writes the outputs; None when they come from an archive."""
         return self.spec.producer if isinstance(self.spec.producer, LlmProducer) else None
 
+    @property
+    def uses_batches(self) -> bool:
+        """Whether requests go through the provider's Batch API."""
+        return self.writer is not None and self.writer.requests == "batch"
+
     def previous(self, cycle: date) -> date:
         """The cycle before."""
         return shift_cycle(cycle, self.spec.cadence, -1)
@@ -58,11 +63,11 @@ class Flywheel:
         """The template on trial; None without one. Raises SpecError when the file that is named is not there."""
         return self._template("challenger", self.spec.prompt.challenger)
 
-    def output_schema(self) -> str | None:
-        """The JSON Schema of an output as JSON text; None for plain text. Raises SpecError when it cannot be used."""
+    def output_schema(self) -> dict[str, Any] | None:
+        """The JSON Schema of an output; None for plain text. Raises SpecError when it cannot be used."""
         if self.writer is None or self.writer.output is None:
             return None
-        return json.dumps(load_schema(self.folder / self.writer.output))
+        return load_schema(self.folder / self.writer.output)
 
     def _template(self, key: str, name: str | None) -> str | None:
         if name is None:

@@ -19,17 +19,16 @@ from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.learning.model_tables import model_from_tables
 from flywheel_pipelines.learning.thresholds import register_threshold
-from flywheel_pipelines.loop.batches import batch_header
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.loop.prompts import pinned_prompts, register_prompts
 from flywheel_pipelines.loop.recorder import Recorder, Shown
-from flywheel_pipelines.loop.writing import Writers, write_outputs
+from flywheel_pipelines.loop.writing import OFFLINE_MODEL, Writers, write_outputs
 from flywheel_pipelines.production.archive import outputs_from_archive
-from flywheel_pipelines.production.arms import publish
+from flywheel_pipelines.production.arms import publish, unanswered
 from flywheel_pipelines.production.briefs import briefs_from_candidates, briefs_from_ledger, latest_candidates
 from flywheel_pipelines.production.manifest import NOTHING_LEARNED, CarriedIn, build_manifest, choose_predecessor
 from flywheel_pipelines.production.outbox import export_rows, write_outbox
-from flywheel_pipelines.spec import ArchiveProducer, FlywheelSpec, parse_spec
+from flywheel_pipelines.spec import ArchiveProducer, FlywheelSpec, LlmProducer, parse_spec
 
 
 @dataclass(frozen=True)
@@ -151,8 +150,7 @@ def publish_outputs(
         per_arm.update(published.column("arm").to_pylist())
         if opened.writer is not None:
             shown = _export(opened, recorder, cycle, generated, published, outbox, now)
-            n_briefs = len(set(generated["brief_id"].to_pylist()) - set(published["brief_id"].to_pylist()))
-            shown["briefs_without_output"] = n_briefs
+            shown["briefs_without_output"] = sum(unanswered(generated, published).values())
     return {f"published_{arm}": count for arm, count in sorted(per_arm.items())} | shown
 
 
@@ -175,14 +173,20 @@ def _export(
     earlier = store.read(tables.EXPORTS, flywheel.name, cycle)
     manifest = store.read(tables.CYCLE_MANIFEST, flywheel.name, cycle, columns=["is_synthetic"])
     briefs = store.read(tables.BRIEFS, flywheel.name, cycle)
-    rows, new = export_rows(
-        published, generated, briefs, earlier, cycle=cycle, now=now, is_simulated=manifest["is_synthetic"][0].as_py()
+    export = export_rows(
+        published,
+        generated,
+        briefs,
+        earlier,
+        flywheel=flywheel.name,
+        cycle=cycle,
+        recorded_at=now,
+        is_simulated=manifest["is_synthetic"][0].as_py(),
     )
-    if new.num_rows:
-        header = batch_header(new, source=f"export of cycle {cycle}", cycle=cycle)
-        store.append_batch(flywheel.name, header, {tables.EXPORTS: new})
-    written = write_outbox(outbox, flywheel.name, cycle, rows)
-    return {"outbox": [str(path) for path in written], "exported_rows": len(rows), "new_rows": new.num_rows}
+    if export.facts is not None:
+        store.append_batch(flywheel.name, export.facts.header, {tables.EXPORTS: export.facts.rows})
+    written = write_outbox(outbox, flywheel.name, cycle, export.rows)
+    return {"outbox": [str(path) for path in written], "exported_rows": len(export.rows), "new_rows": export.n_new}
 
 
 def _with_attempt(manifest: pa.Table, attempt: int | None) -> pa.Table:
@@ -205,11 +209,13 @@ def _pin(
     """Register the floor and the prompts, and pin what the last closed cycle hands over."""
     spec = options.applied_to(flywheel.spec)
     is_simulated = flywheel.writer is not None and writers.is_offline
-    if is_simulated and not spec.is_synthetic:
-        _refuse_offline_after_real(flywheel, store, cycle)
-        spec = spec.model_copy(update={"is_synthetic": True})
-    carried = _carried_in(flywheel, store, cycle, allow_gap=options.allow_gap)
-    prompts = register_prompts(flywheel, store, carried.predecessor, options.now())
+    if is_simulated:
+        if not options.is_synthetic:
+            _refuse_offline_after_real(flywheel, store, cycle)
+        spec = _written_offline(spec)
+    predecessor = _predecessor(flywheel, store, cycle, allow_gap=options.allow_gap)
+    prompts = register_prompts(flywheel, store, predecessor, options.now())
+    carried = _carried_in(flywheel, store, predecessor, prompts.flywheel.version)
     threshold = register_threshold(spec.floor, spec.metric.better, cycle, options.now())
     store.append_batch(spec.name, threshold.header, {tables.THRESHOLDS: threshold.rows})
     gap = carried.predecessor is not None and carried.predecessor != flywheel.previous(cycle)
@@ -219,10 +225,8 @@ def _pin(
         spec,
         threshold_version=threshold.version,
         gap_allowed=gap,
-        prompt_version=prompts.flywheel.version,
         control_prompt_version=prompts.control.version,
         challenger_prompt_version=prompts.challenger.version if prompts.challenger else None,
-        model=writers.model_of(flywheel.writer) if flywheel.writer else None,
         output_schema=flywheel.output_schema(),
         # What a published cycle is produced with anew is a new attempt: the outputs that went out are kept.
         attempt=options.attempt or (attempts[0] + 1 if attempts and options.repin else 1),
@@ -231,32 +235,44 @@ def _pin(
 
 def _refuse_offline_after_real(flywheel: Flywheel, store: Lake, cycle: date) -> None:
     """A key that went missing must not fill a real flywheel with simulated texts."""
-    before = store.read(tables.CYCLE_MANIFEST, flywheel.name, flywheel.previous(cycle), columns=["is_synthetic"])
-    if before.num_rows and not before["is_synthetic"][0].as_py():
+    before = store.read(tables.CYCLE_MANIFEST, flywheel.name, flywheel.previous(cycle), columns=["model"])
+    if before.num_rows and before["model"][0].as_py() != OFFLINE_MODEL:
         raise FlywheelError(
-            f"Cycle {flywheel.previous(cycle)} of {flywheel.name} was written by a real model, but no provider is "
-            f"configured now, so cycle {cycle} would be written by the offline writer, which only simulates. Set "
-            "OPENAI_API_KEY, or OPENAI_BASE_URL for an endpoint of your own; to simulate on purpose, open the cycle "
-            "with the run config is_synthetic: true."
+            f"Cycle {flywheel.previous(cycle)} of {flywheel.name} was written by {before['model'][0].as_py()}, but no "
+            f"provider is configured now, so cycle {cycle} would be written by the offline writer, which only "
+            "simulates. Set OPENAI_API_KEY, or OPENAI_BASE_URL for an endpoint of your own; to simulate on purpose, "
+            "open the cycle with the run config is_synthetic: true."
         )
 
 
-def _carried_in(flywheel: Flywheel, store: Lake, cycle: date, *, allow_gap: bool) -> CarriedIn:
-    """The versions that the last closed cycle hands over; nothing in the first cycle."""
-    name = flywheel.name
-    predecessor = choose_predecessor(
+def _written_offline(spec: FlywheelSpec) -> FlywheelSpec:
+    """The spec of a cycle that the offline writer writes: declared as such, with no budget, since nothing is paid."""
+    assert isinstance(spec.producer, LlmProducer)
+    producer = spec.producer.model_copy(update={"model": OFFLINE_MODEL, "max_cost_per_cycle": None})
+    return spec.model_copy(update={"is_synthetic": True, "producer": producer})
+
+
+def _predecessor(flywheel: Flywheel, store: Lake, cycle: date, *, allow_gap: bool) -> date | None:
+    """The closed cycle whose learning is carried in; None in the first cycle."""
+    return choose_predecessor(
         cycle,
         flywheel.previous(cycle),
-        opened=store.cycles(tables.CYCLE_MANIFEST, name),
-        closed=store.cycles(tables.MOMENTUM, name),
+        opened=store.cycles(tables.CYCLE_MANIFEST, flywheel.name),
+        closed=store.cycles(tables.MOMENTUM, flywheel.name),
         allow_gap=allow_gap,
     )
+
+
+def _carried_in(flywheel: Flywheel, store: Lake, predecessor: date | None, prompt_version: str) -> CarriedIn:
+    """The versions that the last closed cycle hands over; nothing but the baseline prompt in the first cycle."""
+    name = flywheel.name
     if predecessor is None:
-        return CarriedIn(None, NOTHING_LEARNED, NOTHING_LEARNED, None)
+        return CarriedIn(None, prompt_version, NOTHING_LEARNED, NOTHING_LEARNED, None)
     corpus_version = store.read(tables.REFRESHED_PROMPT, name, predecessor, columns=["corpus_version"])
     model = store.read(tables.SCORING_MODEL, name, predecessor, columns=["model_version", "known_at"]).to_pylist()[0]
     return CarriedIn(
         predecessor=predecessor,
+        prompt_version=prompt_version,
         corpus_version=corpus_version["corpus_version"][0].as_py(),
         scoring_model_version=model["model_version"],
         knowledge_cutoff=model["known_at"],

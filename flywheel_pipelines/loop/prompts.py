@@ -18,8 +18,8 @@ from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.learning.prompt import references_of, refresh_prompt
-from flywheel_pipelines.loop.batches import batch_header
 from flywheel_pipelines.loop.flywheel import Flywheel
+from flywheel_pipelines.loop.headers import batch_header
 from flywheel_pipelines.production.arms import CHALLENGER, CONTROL, FLYWHEEL
 from flywheel_pipelines.production.planning import PromptInUse
 from flywheel_pipelines.prompt_text import Reference
@@ -46,12 +46,11 @@ def register_prompts(flywheel: Flywheel, store: Lake, predecessor: date | None, 
     trial_template = flywheel.challenger_template()
     trial = _rendered(flywheel, trial_template, corpus) | {"author": "challenger"} if trial_template else None
     references = references_of(corpus)
-    prompts = CyclePrompts(
+    return CyclePrompts(
         flywheel=_register(store, name, learned, references, now),
         control=_register(store, name, baseline, [], now),
         challenger=_register(store, name, trial, references, now) if trial else None,
     )
-    return prompts
 
 
 def pinned_prompts(store: Lake, flywheel: str, manifest: Mapping[str, Any]) -> dict[str, PromptInUse]:

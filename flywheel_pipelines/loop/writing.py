@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,19 +15,19 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from flywheel_pipelines.chat import ChatRequest
+from flywheel_pipelines.chat import ChatRequest, Failure
 from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.llm.asking import AskReport, answer_requests
+from flywheel_pipelines.llm.ledger import known_answers
 from flywheel_pipelines.llm.provider import Provider
 from flywheel_pipelines.llm.settings import AskSettings
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.loop.recorder import Recorder, Shown
 from flywheel_pipelines.production.guardrails import blocked_reasons
-from flywheel_pipelines.production.outputs import outputs_from_answers, ranked
-from flywheel_pipelines.production.planning import PromptInUse, plan_requests
-from flywheel_pipelines.production.supersede import with_earlier_attempts
+from flywheel_pipelines.production.outputs import judged, outputs_from_answers, ranked, superseded_by
+from flywheel_pipelines.production.planning import PlannedRequest, PromptInUse, plan_requests
 from flywheel_pipelines.spec import LlmProducer
 
 OFFLINE_MODEL = "offline-writer"
@@ -90,7 +90,9 @@ class ProviderWriters:
         return self.provider
 
     def answer(self, requests: Sequence[ChatRequest], producer: LlmProducer, store: Lake) -> AskReport:
-        """See `Writers`."""
+        """See `Writers`. With `producer.requests: batch` nothing is asked here: the answers came by batches."""
+        if producer.requests == "batch":
+            return _answers_of_batches(requests, store)
         return answer_requests(
             requests,
             lake=store,
@@ -102,9 +104,24 @@ class ProviderWriters:
         )
 
 
+def _answers_of_batches(requests: Sequence[ChatRequest], store: Lake) -> AskReport:
+    """What batches have answered; a request without an answer was given up by then."""
+    report = AskReport()
+    if not requests:
+        return report
+    known = known_answers(store, requests[0].flywheel, requests[0].cycle)
+    for request in requests:
+        if request.key in known:
+            report.answers[request.key] = known[request.key]
+        else:
+            words = "no batch gave a valid answer; llm_requests says why for each."
+            report.failures[request.key] = Failure(request.key, words)
+    return replace(report, n_reused=len(report.answers))
+
+
 def planned(
     flywheel: Flywheel, store: Lake, cycle: date, manifest: Mapping[str, Any], prompts: Mapping[str, PromptInUse]
-):
+) -> list[PlannedRequest]:
     """Every request of a cycle, from what its manifest pins."""
     assert flywheel.writer is not None
     return plan_requests(
@@ -133,30 +150,20 @@ def write_outputs(
     assert producer is not None
     plan = planned(flywheel, store, cycle, manifest, prompts)
     report = writers.answer([request.request for request in plan], producer, store)
-    _refuse_too_many_failures(report, len(plan), producer)
-    outputs = outputs_from_answers(plan, report.answers)
+    if refusal := report.too_many_failed(producer.max_failed):
+        raise FlywheelError(refusal)
+    outputs = outputs_from_answers(plan, report.answers.values())
     schema = json.loads(manifest["output_schema"]) if manifest["output_schema"] else None
     briefs = store.read(tables.BRIEFS, flywheel.name, cycle)
-    references = [reference.text for prompt in prompts.values() for reference in prompt.references]
+    references = [reference for prompt in prompts.values() for reference in prompt.references]
     blocked = blocked_reasons(outputs, briefs, references, flywheel.spec.guardrails, schema)
-    position = outputs.schema.get_field_index("blocked")
-    outputs = outputs.set_column(position, outputs.schema.field(position), pa.array(blocked, pa.string()))
-    outputs = ranked(outputs, predict(store, flywheel.name, manifest, outputs))
-    before = store.read(tables.GENERATED_OUTPUTS, flywheel.name, cycle, columns=tables.GENERATED_OUTPUTS.columns)
+    outputs = judged(outputs, blocked)
+    outputs = ranked(outputs, predict(store, flywheel.name, manifest, outputs).tolist())
+    before = store.read(tables.GENERATED_OUTPUTS, flywheel.name, cycle)
     shown: Shown = {
         "requests": report.words,
         "n_failed": len(report.failures),
         "n_blocked": sum(reason is not None for reason in blocked),
         "cost": report.cost if report.cost is not None else "unknown",
     }
-    return with_earlier_attempts(outputs, before), shown
-
-
-def _refuse_too_many_failures(report: AskReport, n_planned: int, producer: LlmProducer) -> None:
-    failed = len(report.failures)
-    if failed and failed > producer.max_failed * n_planned:
-        first = next(iter(report.failures.values()))
-        raise FlywheelError(
-            f"{report.words} More than producer.max_failed ({producer.max_failed:.0%}) failed; the first: "
-            f"{first.reason} What was answered is kept: run generated_outputs again to ask for the others only."
-        )
+    return superseded_by(before, outputs, manifest["attempt"]), shown

@@ -1,1 +1,4 @@
-"""Layer 1, pure: briefs, arms, generation and publishing. Frames and specs in, frames out; no Dagster, no files."""
+"""Layer 1, pure: briefs, arms, requests, guardrails and publishing. Frames and specs in, frames out; no Dagster.
+
+Only `outbox.write_outbox` writes files: what the world picks up.
+"""

@@ -6,14 +6,19 @@ Here: content as JSON to text and to flat columns. Not here: whether it keeps to
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 Path = tuple[str | int, ...]
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def in_schema_order(content: Any, schema: Mapping[str, Any] | None) -> Any:
-    """The content with the keys of every object in the order of the schema; keys it does not name follow by name."""
+    """The content with the keys of every object in the order of the schema; keys it does not name follow by name.
+
+    Half surrogate pairs in its texts become U+FFFD: no file could hold them.
+    """
     return _ordered(content, schema or {}, schema or {})
 
 
@@ -53,7 +58,8 @@ def _ordered(content: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -
     if isinstance(content, list):
         items = schema.get("items", {})
         return [_ordered(part, items if isinstance(items, Mapping) else {}, root) for part in content]
-    return content
+    # Half of a surrogate pair is valid in JSON ("\\ud83d") and in no file.
+    return _LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", content) if isinstance(content, str) else content
 
 
 def _resolved(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:

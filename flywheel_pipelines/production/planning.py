@@ -17,7 +17,7 @@ import pyarrow as pa
 from flywheel_pipelines.chat import ChatRequest
 from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.production.arms import ARMS, CONTROL, arms_of
-from flywheel_pipelines.production.rendering import RenderedPrompt, messages_for
+from flywheel_pipelines.production.rendering import RenderedPrompt, estimated_tokens, messages_for
 from flywheel_pipelines.prompt_text import Reference
 from flywheel_pipelines.spec import ArmsSpec, LlmProducer
 
@@ -73,12 +73,7 @@ def plan_requests(
         FlywheelError: an arm has briefs but no prompt, or the manifest names no model.
         PromptTooLongError: a brief does not fit the prompt budget.
     """
-    if not manifest["model"]:
-        raise FlywheelError(
-            f"The manifest of cycle {cycle} names no language model, so nothing can be written. Open the cycle with "
-            "producer: {kind: llm, model: ...}."
-        )
-    schema = json.loads(manifest["output_schema"]) if manifest["output_schema"] else None
+    shared = _shared_by_all(manifest, producer, cycle)
     planned: list[PlannedRequest] = []
     for brief in sorted(briefs.to_pylist(), key=lambda row: (row["segment"], row["brief_id"])):
         for arm in arms_of(brief["brief_id"], arms, flywheel=flywheel, cycle=cycle):
@@ -89,28 +84,44 @@ def plan_requests(
                 brief,
                 max_prompt_tokens=producer.max_prompt_tokens,
             )
-            for variant in range(1 if arm == CONTROL else producer.variants):
+            shown = tuple(reference.reference_id for reference in rendered.shown)
+            for variant in range(1 if arm == CONTROL else n_variants(rendered, producer)):
                 request = ChatRequest(
                     flywheel=flywheel,
                     cycle=cycle,
                     brief_id=brief["brief_id"],
                     arm=arm,
                     variant=variant,
-                    attempt=manifest["attempt"],
-                    model=manifest["model"],
-                    messages=rendered.messages,
-                    schema=schema,
-                    parameters=producer.parameters,
-                    max_output_tokens=producer.max_output_tokens,
                     prompt_version=prompt.version,
+                    messages=rendered.messages,
+                    **shared,
                 )
-                planned.append(_planned(request, brief, rendered))
+                planned.append(PlannedRequest(request, brief["segment"], brief["locale"], shown, rendered.n_dropped))
     return sorted(planned, key=lambda plan: ARMS.index(plan.request.arm))
 
 
-def _planned(request: ChatRequest, brief: Mapping[str, Any], rendered: RenderedPrompt) -> PlannedRequest:
-    shown = tuple(reference.reference_id for reference in rendered.shown)
-    return PlannedRequest(request, brief["segment"], brief["locale"], shown, rendered.n_dropped)
+def n_variants(rendered: RenderedPrompt, producer: LlmProducer) -> int:
+    """Candidates for one brief: `variants`, or fewer where the prompt is long and the effort per brief is bounded."""
+    if producer.max_prompt_tokens_per_brief is None:
+        return producer.variants
+    tokens = sum(estimated_tokens(message.content) for message in rendered.messages)
+    return max(1, min(producer.variants, producer.max_prompt_tokens_per_brief // tokens))
+
+
+def _shared_by_all(manifest: Mapping[str, Any], producer: LlmProducer, cycle: date) -> dict[str, Any]:
+    """What every request of the cycle has in common, from its manifest and settings."""
+    if not manifest["model"]:
+        raise FlywheelError(
+            f"The manifest of cycle {cycle} names no language model, so nothing can be written. Open the cycle with "
+            "producer: {kind: llm, model: ...}."
+        )
+    return {
+        "attempt": manifest["attempt"],
+        "model": manifest["model"],
+        "schema": json.loads(manifest["output_schema"]) if manifest["output_schema"] else None,
+        "parameters": producer.parameters,
+        "max_output_tokens": producer.max_output_tokens,
+    }
 
 
 def _prompt_of(arm: str, prompts: Mapping[str, PromptInUse], cycle: date) -> PromptInUse:

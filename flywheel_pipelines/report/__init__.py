@@ -1,1 +1,1 @@
-"""The page that answers the owner's question: is it spinning? Reads the lake and the published file; writes two files."""
+"""The page that answers the owner's question: is it spinning? Reads the lake and the published file."""

@@ -43,7 +43,7 @@ select
     case when bool_and(cost is not null or n_requests = 0) then sum(cost) end as cost
 from costs
 inner join cycles using (cycle)
-where flywheel = $flywheel
+where flywheel = $flywheel and arm = 'all'
 group by rollup (quarter)
 order by quarter nulls last
 """
@@ -64,6 +64,16 @@ class FlywheelReport:
     example_output: str
     plot: Path
     page: Path
+
+    @property
+    def cost_lines(self) -> Rows:
+        """Effort and cost in words, by quarters and in all."""
+        return cost_lines(self.costs)
+
+    @property
+    def cost_note(self) -> str:
+        """How to read them."""
+        return cost_note(self.costs, is_synthetic=self.is_synthetic)
 
     @property
     def title(self) -> str:
@@ -149,18 +159,16 @@ def momentum_lines(summary: Summary) -> Rows:
 
 def cost_lines(costs: Rows) -> Rows:
     """Effort and cost by quarters of the cycles and in all, in words; what is unknown says so."""
-    lines = []
-    for row in costs:
-        lines.append(
-            {
-                "label": f"quarter {row['quarter']}" if row["quarter"] else "all",
-                **{key: f"{row[key]:,}" for key in ("requests", "tokens", "published", "promoted")},
-                "tokens_per_published": _ratio(row["tokens"], row["published"], "{:,.0f}"),
-                "cost": _dollars(row["cost"]),
-                "cost_per_promoted": _ratio(row["cost"], row["promoted"], "${:,.4f}"),
-            }
-        )
-    return lines
+    return [
+        {
+            "label": f"quarter {row['quarter']}" if row["quarter"] else "all",
+            **{key: f"{row[key]:,}" for key in ("requests", "tokens", "published", "promoted")},
+            "tokens_per_published": _ratio(row["tokens"], row["published"], "{:,.0f}"),
+            "cost": _dollars(row["cost"]),
+            "cost_per_promoted": _ratio(row["cost"], row["promoted"], "${:,.4f}"),
+        }
+        for row in costs
+    ]
 
 
 def cost_note(costs: Rows, *, is_synthetic: bool) -> str:
@@ -168,9 +176,7 @@ def cost_note(costs: Rows, *, is_synthetic: bool) -> str:
     if any(row["cost"] is None for row in costs):
         return "A cost is unknown while a model has no price: write producer.prices in the flywheel's YAML."
     if is_synthetic:
-        return (
-            "Tokens are counted by the offline writer; dollars are what they would cost at the YAML's example prices."
-        )
+        return "Tokens as the offline writer counts them; dollars as if at the example prices of the YAML."
     return "Tokens as the endpoint counted them; dollars at the YAML's prices."
 
 

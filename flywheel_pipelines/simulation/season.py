@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import dagster as dg
 
 from flywheel_pipelines.cycles import cycle_end, cycle_range, cycle_start
-from flywheel_pipelines.feedback.feeds import read_briefs, read_metrics
+from flywheel_pipelines.feedback.landing import land_file
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.loop import closing, opening
@@ -30,11 +30,14 @@ from flywheel_pipelines.loop.recorder import Recorder
 from flywheel_pipelines.loop.weighing import weigh
 from flywheel_pipelines.loop.writing import Writers
 from flywheel_pipelines.paths import DataPaths
-from flywheel_pipelines.simulation.audience import Audience, write_export
+from flywheel_pipelines.simulation.audience import Audience
+from flywheel_pipelines.simulation.audience_export import write_export
 from flywheel_pipelines.simulation.dagster_runs import execute_job
 
 OnCycle = Callable[[date, int, int], None]
 TAG = "demo"
+SAMPLES, SIMULATED = "sample briefs", "simulated audience"
+"""What `batches` says of facts that no business brought."""
 
 
 class Stage(Protocol):
@@ -137,16 +140,20 @@ def play(season: Season, stage: Stage, store: Lake, paths: DataPaths, on_cycle: 
     on_cycle(season.cycles[-1], len(season.cycles), len(season.cycles))
 
 
-def deliver_briefs(flywheel: Flywheel, path: Path, store: Lake, recorded_at: datetime) -> int:
-    """Land a file of briefs in the ledger; returns how many rows went to quarantine."""
+def deliver_briefs(flywheel: Flywheel, path: Path, store: Lake, recorded_at: datetime) -> None:
+    """Land a file of sample briefs in the ledger."""
     spec = flywheel.spec
-    batch = read_briefs(
-        path, spec.feeds[spec.briefs.feed], flywheel=spec.name, cadence=spec.cadence, recorded_at=recorded_at
-    )
-    store.append_batch(spec.name, batch.header, batch.facts)
-    return batch.n_quarantined
+    land_file(store, spec, spec.briefs.feed, path, recorded_at=recorded_at, source=f"{SAMPLES}, {path.name}")
 
 
 def deliver_feedback(season: Season, cycle: date, store: Lake, paths: DataPaths) -> list[date]:
     """Show the audience what a cycle published and land what has arrived by its end; returns the cycles it is about."""
-    raise NotImplementedError
+    spec = season.flywheel.spec
+    season.audience.publish_seen(cycle, store.read(tables.PUBLISHED_OUTPUTS, spec.name, cycle))
+    feed = next(name for name, feed in spec.feeds.items() if feed.kind == "metrics")
+    path = paths.inbox / spec.name / feed / f"simulated-{cycle}.csv"
+    if not write_export(path, season.audience.export(cycle), spec.feeds[feed].columns):
+        return []
+    recorded_at = cycle_end(cycle, spec.cadence)
+    batch, _ = land_file(store, spec, feed, path, recorded_at=recorded_at, source=f"{SIMULATED}, {path.name}")
+    return batch.cycles

@@ -77,6 +77,12 @@ class LlmProducer(Section):
         le=2_000_000,
         description="Most tokens of one prompt; the weakest references are dropped.",
     )
+    max_prompt_tokens_per_brief: int | None = Field(
+        default=None,
+        ge=200,
+        description="Most prompt tokens for all candidates of a brief together; as references make prompts longer, "
+        "fewer candidates are written, so that the effort per output stays flat. None: always `variants`.",
+    )
     concurrency: int = Field(default=8, ge=1, le=500, description="Requests under way at the same time.")
     timeout: float = Field(default=60, gt=0, le=3_600, description="Seconds that one answer may take.")
     max_failed: float = Field(

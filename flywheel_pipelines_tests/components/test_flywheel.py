@@ -13,12 +13,14 @@ from dagster.components.core.component_tree import ComponentTreeException
 from dagster.components.testing import create_defs_folder_sandbox
 
 from flywheel_pipelines.components import FlywheelComponent
-from flywheel_pipelines.components.kit import LOOP, AssetKit, Recorder, column_schema, furthest, preview
-from flywheel_pipelines.components.resources import LakeResource
+from flywheel_pipelines.components.kit import LOOP, column_schema, furthest, preview, result
+from flywheel_pipelines.components.resources import LakeResource, LlmResource
 from flywheel_pipelines.errors import SpecError
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.contracts import TableContract
 from flywheel_pipelines.learning.prompt import DEFAULT_TEMPLATE
+from flywheel_pipelines.loop.flywheel import Flywheel
+from flywheel_pipelines.loop.recorder import Recorder
 from flywheel_pipelines.spec import parse_spec
 from flywheel_pipelines.starter import starter_yaml
 from flywheel_pipelines_tests.lake_samples import rows
@@ -41,7 +43,9 @@ def graph_of(one: FlywheelComponent):
 
 
 def with_resources(found: dg.Definitions) -> dg.Definitions:
-    return dg.Definitions.merge(found, dg.Definitions(resources={"lake": LakeResource.configure_at_launch()}))
+    return dg.Definitions.merge(
+        found, dg.Definitions(resources={"lake": LakeResource.configure_at_launch(), "llm": LlmResource()})
+    )
 
 
 @pytest.fixture(scope="module")
@@ -243,17 +247,17 @@ def test_control_off_survives_dagsters_own_reading_of_yaml(tmp_path: Path) -> No
 def test_the_template_is_the_built_in_one_unless_named(tmp_path: Path) -> None:
     (tmp_path / "mine.md").write_text("Mine: {{ references }}")
     named = component(prompt={"template": "mine.md"}).spec
-    assert AssetKit(component().spec).prompt_template() == DEFAULT_TEMPLATE
-    assert AssetKit(named, tmp_path).prompt_template() == "Mine: {{ references }}"
+    assert Flywheel(component().spec).prompt_template() == DEFAULT_TEMPLATE
+    assert Flywheel(named, tmp_path).prompt_template() == "Mine: {{ references }}"
 
 
 @pytest.mark.parametrize("content", [None, b"caf\xe9"])
 def test_a_template_that_cannot_be_read_is_refused_with_the_key(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "mine.md").write_bytes(content)
-    kit = AssetKit(component(prompt={"template": "mine.md"}).spec, tmp_path)
+    flywheel = Flywheel(component(prompt={"template": "mine.md"}).spec, tmp_path)
     with pytest.raises(SpecError, match=r"mine\.md: the prompt template cannot be read.*Key prompt\.template"):
-        kit.prompt_template()
+        flywheel.prompt_template()
 
 
 def test_a_preview_stays_one_table_whatever_the_texts_hold() -> None:
@@ -272,5 +276,5 @@ def test_a_single_key_column_is_shown_as_unique(table: TableContract) -> None:
 
 
 def test_a_run_without_cycles_still_reports() -> None:
-    result = Recorder(dg.build_asset_context(), None, "news").result({"more": 1})  # type: ignore[arg-type]
-    assert result.metadata == {"dagster/partition_row_count": 0, "more": 1}
+    shown = result(Recorder(None, "news"), {"more": 1})  # type: ignore[arg-type]
+    assert shown.metadata == {"dagster/partition_row_count": 0, "more": 1}

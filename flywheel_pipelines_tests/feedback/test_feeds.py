@@ -162,7 +162,7 @@ def test_a_row_becomes_one_fact_per_measure_in_the_cycle_of_its_output(tmp_path:
         ("aaaa,2026-01-06,40,41", "replies", "more replies than Sent"),
         ("aaaa,2026-13-06,40,2", "Day", "not a day"),
         ("aaaa,2026-01-04,40,2", "Day", "before 2026-01-05"),
-        ("aaaa,2026-01-13,40,2", "Day", "after 2026-01-12"),
+        ("aaaa,2026-01-14,40,2", "Day", "in the future"),
         ("aaaa,2026-01-06,40", "(row)", "the row has 3 cells"),
     ],
 )

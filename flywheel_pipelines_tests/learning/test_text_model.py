@@ -48,6 +48,8 @@ def test_words_that_won_are_predicted_to_win() -> None:
 
 def test_hold_out_reports_more_hits_than_chance() -> None:
     model = fit(archive())
+    assert model.holdout_hit_rate is not None
+    assert model.holdout_chance is not None
     assert model.holdout_hit_rate > model.holdout_chance + 0.15
     assert model.holdout_correlation > 0.4
 

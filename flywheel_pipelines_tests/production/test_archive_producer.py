@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from flywheel_pipelines.lake.tables import ARCHIVE_CANDIDATES, BRIEFS, GENERATED_OUTPUTS
+from flywheel_pipelines.lake.tables import ARCHIVE_CANDIDATES, BRIEF_LEDGER, BRIEFS, GENERATED_OUTPUTS
 from flywheel_pipelines.production.archive import outputs_from_archive
-from flywheel_pipelines.production.briefs import briefs_from_candidates, latest_candidates
+from flywheel_pipelines.production.briefs import briefs_from_candidates, briefs_from_ledger, latest_candidates
 
 WEEK = date(2026, 1, 5)
 FRIDAY = datetime(2026, 1, 2, tzinfo=UTC)
@@ -100,3 +100,41 @@ def test_the_latest_recorded_candidate_wins_and_none_stands_twice() -> None:
             ("c0-0", "A better title"),
             ("c0-1", "A better title"),
         ]
+
+
+def handed_in(*rows: tuple[str, str, datetime, int]) -> pa.Table:
+    """A ledger of (brief, title, recorded at, source row)."""
+    return pa.Table.from_pylist(
+        [
+            {
+                "brief_id": brief_id,
+                "segment": "garages",
+                "title": title,
+                "locale": "en",
+                "fields": '{"keyword": "oil"}',
+                "batch_id": f"batch {number}",
+                "recorded_at": recorded_at,
+                "source_row": source_row,
+            }
+            for number, (brief_id, title, recorded_at, source_row) in enumerate(rows)
+        ],
+        schema=BRIEF_LEDGER.schema,
+    )
+
+
+def test_a_brief_that_was_handed_in_has_nothing_to_choose_from_yet() -> None:
+    row = BRIEFS.conform(briefs_from_ledger(handed_in(("b1", "Oil", FRIDAY, 1)))).to_pylist()[0]
+    assert (row["title"], row["locale"], row["fields"], row["n_candidates"]) == ("Oil", "en", '{"keyword": "oil"}', 0)
+
+
+def test_the_latest_recorded_brief_counts_and_of_one_file_the_row_further_down() -> None:
+    saturday = FRIDAY + timedelta(days=1)
+    rows = [("b1", "new", saturday, 1), ("b1", "old", FRIDAY, 9), ("b0", "low", FRIDAY, 2), ("b0", "high", FRIDAY, 1)]
+    for order in (rows, rows[::-1]):
+        found = briefs_from_ledger(handed_in(*order)).to_pylist()
+        assert [(row["brief_id"], row["title"]) for row in found] == [("b0", "low"), ("b1", "new")]
+
+
+def test_an_archive_brief_leaves_open_what_archives_do_not_say() -> None:
+    row = briefs_from_candidates(candidates(1)).to_pylist()[0]
+    assert (row["locale"], row["fields"]) == (None, None)

@@ -6,13 +6,15 @@ from collections import Counter
 from datetime import date
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flywheel_pipelines.lake.tables import GENERATED_OUTPUTS, PUBLISHED_OUTPUTS
-from flywheel_pipelines.production.arms import arms_of, publish
+from flywheel_pipelines.production.arms import arms_of, publish, unanswered
 from flywheel_pipelines.spec import ArmsSpec
+from flywheel_pipelines_tests.production.written import output, outputs
 
 WEEK = date(2026, 1, 5)
 AT = {"flywheel": "news", "cycle": WEEK}
@@ -132,6 +134,140 @@ def test_weights_sum_to_one_per_brief_and_arm(sizes: list[int], arms: ArmsSpec, 
     assert all(weight == pytest.approx(1) for weight in weights.values())
     assert {brief for brief, _ in weights} == {f"b{number}" for number in range(len(sizes))}
     PUBLISHED_OUTPUTS.conform(table)
+
+
+# -- the challenger --------------------------------------------------------------------------------------------------
+TRIAL = ArmsSpec(control=0.2, challenger=0.3)
+
+
+def test_the_challenger_gets_the_share_asked_for() -> None:
+    found = Counter(arms_of(brief, TRIAL, **AT) for brief in briefs())
+    assert found[("challenger",)] / 4_000 == pytest.approx(0.3, abs=0.03)
+    assert found[("flywheel",)] / 4_000 == pytest.approx(0.5, abs=0.035)
+
+
+def test_a_challenger_moves_no_brief_in_or_out_of_the_control() -> None:
+    for brief in briefs(1_000):
+        here, there = (arms_of(brief, arms, **AT) for arms in (TRIAL, BETWEEN))
+        assert ("control" in here) == ("control" in there)
+
+
+def test_within_brief_the_challenger_answers_beside_the_others() -> None:
+    arms = ArmsSpec(control=0.7, challenger=0.5, comparison="within_brief")
+    assert {arms_of(brief, arms, **AT) for brief in briefs(500)} == {
+        ("flywheel", "control"),
+        ("flywheel", "challenger"),
+        ("flywheel", "control", "challenger"),
+    }
+
+
+# -- written outputs: blocked ones, exploring, reruns ----------------------------------------------------------------
+def written(count: int, variants: int = 3, **changes: object) -> pa.Table:
+    """Outputs of `count` briefs, each written for the brief's own arm; candidate 0 has rank 1."""
+    rows = [
+        output(f"b{number}-{arm}-{variant}", brief_id=f"b{number}", arm=arm, variant=variant, rank=variant + 1)
+        | changes
+        for number in range(count)
+        for arm in arms_of(f"b{number}", TRIAL, **AT)
+        for variant in range(1 if arm == "control" else variants)
+    ]
+    return outputs(rows)
+
+
+def go(table: pa.Table, explore: float = 0.0, already: pa.Table | None = None, arms: ArmsSpec = TRIAL) -> list[dict]:
+    found = publish(table, arms, publish_all=False, explore=explore, already=already, **AT)
+    return PUBLISHED_OUTPUTS.conform(found).to_pylist()
+
+
+def test_exploring_publishes_each_candidate_as_often_as_its_row_says() -> None:
+    rows = [row for row in go(written(9_000), explore=0.3) if row["arm"] == "flywheel"]
+    found = Counter((int(row["output_id"][-1]), row["probability"]) for row in rows)
+    chances = {0: 1 - 0.3 + 0.1, 1: 0.1, 2: 0.1}
+    assert {variant for variant, _ in found} == {0, 1, 2}
+    for (variant, probability), count in found.items():
+        assert probability == pytest.approx(chances[variant])
+        spread = (probability * (1 - probability) / len(rows)) ** 0.5
+        assert count / len(rows) == pytest.approx(probability, abs=4 * spread)
+    explored = sum(row["choice"] == "explored" for row in rows)
+    assert explored / len(rows) == pytest.approx(0.3, abs=0.03)
+
+
+def test_without_exploring_the_best_goes_out_with_certainty() -> None:
+    rows = [row for row in go(written(200)) if row["arm"] != "control"]
+    assert {(row["output_id"][-1], row["probability"], row["choice"]) for row in rows} == {("0", 1.0, "best")}
+
+
+def test_with_one_candidate_there_is_nothing_to_explore() -> None:
+    rows = [row for row in go(written(200, variants=1), explore=0.5) if row["arm"] == "flywheel"]
+    assert {(row["probability"], row["choice"]) for row in rows} == {(1.0, "best")}
+
+
+def test_an_arm_publishes_only_what_was_written_for_it() -> None:
+    rows = go(written(300), explore=0.5)
+    assert {row["arm"] for row in rows} == {"flywheel", "control", "challenger"}
+    assert all(row["output_id"].split("-")[1] == row["arm"] for row in rows)
+
+
+def test_within_a_brief_each_arm_chooses_among_its_own() -> None:
+    arms = ArmsSpec(control=1.0, comparison="within_brief")
+    table = outputs([output("f0", rank=2), output("f1", rank=1), output("c0", arm="control", rank=1)])
+    assert {(row["arm"], row["output_id"]) for row in go(table, arms=arms)} == {("flywheel", "f1"), ("control", "c0")}
+
+
+def test_a_blocked_output_never_goes_out() -> None:
+    rows = written(100).to_pylist()
+    table = outputs([{**row, "blocked": "why" if row["variant"] == 0 else None} for row in rows])
+    found = go(table, explore=0.5)
+    assert {row["output_id"][-1] for row in found} == {"1", "2"}
+    share = {round(row["probability"], 6) for row in found if row["arm"] == "flywheel"}
+    assert share == {0.75, 0.25}, "the chances are those among the candidates that may go out"
+
+
+def test_a_brief_whose_outputs_are_all_blocked_publishes_nothing_and_is_counted() -> None:
+    rows = [{**row, "blocked": "why" if row["brief_id"] in ("b0", "b1") else None} for row in written(50).to_pylist()]
+    table = outputs(rows)
+    found = publish(table, TRIAL, publish_all=False, **AT)
+    assert not {"b0", "b1"} & set(found["brief_id"].to_pylist())
+    assert sum(unanswered(table, found).values()) == 2
+    assert unanswered(written(50), publish(written(50), TRIAL, publish_all=False, **AT)) == {}
+
+
+def test_an_archive_whose_outputs_of_a_brief_are_all_blocked_is_counted_too() -> None:
+    table = outputs([{**row, "arm": None, "blocked": "why"} for row in generated(3).to_pylist()])
+    assert unanswered(table, publish(table, OFF, publish_all=False, **AT)) == {"flywheel": 1}
+
+
+def test_a_superseded_output_never_goes_out() -> None:
+    old, new = written(50, is_superseded=True), written(50, attempt=2).to_pylist()
+    both = pa.concat_tables([old, outputs([{**row, "output_id": f"new-{row['output_id']}"} for row in new])])
+    assert all(row["output_id"].startswith("new-") for row in go(both))
+
+
+def test_completing_a_run_only_adds_briefs() -> None:
+    whole = written(60)
+    part = whole.filter(pc.field("variant") != 0).slice(0, 70)
+    first = publish(part, TRIAL, publish_all=False, explore=0.4, **AT)
+    both = go(whole, explore=0.4, already=first)
+    keys = {(row["brief_id"], row["arm"]) for row in first.to_pylist()}
+    assert [row for row in both if (row["brief_id"], row["arm"]) in keys] == PUBLISHED_OUTPUTS.conform(
+        first
+    ).to_pylist()
+    assert len(both) == 60 > first.num_rows
+    assert go(whole, explore=0.4, already=publish(whole, TRIAL, publish_all=False, explore=0.4, **AT)) == go(
+        whole, explore=0.4
+    )
+
+
+def test_control_without_what_was_published_the_choice_would_move() -> None:
+    whole = written(60)
+    first = publish(whole.filter(pc.field("variant") != 0), TRIAL, publish_all=False, **AT).to_pylist()
+    assert not [row for row in first if row["arm"] == "flywheel" and row in go(whole)]
+
+
+def test_what_another_attempt_published_does_not_hold_a_place() -> None:
+    old = publish(written(20), TRIAL, publish_all=False, **AT)
+    renamed = [{**row, "output_id": f"new-{row['output_id']}"} for row in written(20, attempt=2).to_pylist()]
+    assert all(row["output_id"].startswith("new-") for row in go(outputs(renamed), already=old))
 
 
 def test_row_order_does_not_matter_to_the_flywheel() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -91,3 +92,38 @@ def test_the_settings_of_the_day_can_be_read_back() -> None:
     ).to_pylist()[0]
     assert FlywheelSpec.model_validate_json(row["settings"]) == SPEC
     assert row["gap_allowed"] is True
+
+
+def test_an_archive_cycle_names_no_model_and_is_the_first_attempt() -> None:
+    row = build_manifest(
+        CARRIED, SPEC, threshold_version="floor", gap_allowed=False, control_prompt_version="base"
+    ).to_pylist()[0]
+    assert (row["model"], row["output_schema"], row["challenger_prompt_version"], row["attempt"]) == (
+        None,
+        None,
+        None,
+        1,
+    )
+    assert row["control_prompt_version"] == "base"
+
+
+def test_a_written_cycle_pins_model_schema_prompts_and_attempt() -> None:
+    settings = yaml.safe_load(starter_yaml("news", W[0]))["attributes"]
+    settings |= {"producer": {"kind": "llm", "model": "tiny"}, "briefs": {"feed": "leads"}}
+    settings |= {"feeds": {"leads": {"kind": "briefs", "path": "leads/*.csv"}}}
+    settings["arms"] = {"control": 0.2}
+    schema = {"properties": {"zeta": {}, "alpha": {}}}
+    row = CYCLE_MANIFEST.conform(
+        build_manifest(
+            CARRIED,
+            parse_spec(settings, "defs.yaml"),
+            threshold_version="floor",
+            gap_allowed=False,
+            control_prompt_version="base",
+            challenger_prompt_version="trial",
+            output_schema=schema,
+            attempt=2,
+        )
+    ).to_pylist()[0]
+    assert (row["model"], row["attempt"], row["challenger_prompt_version"]) == ("tiny", 2, "trial")
+    assert list(json.loads(row["output_schema"])["properties"]) == ["zeta", "alpha"], "texts are read in this order"

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from flywheel_pipelines.feedback.counts import WHOLE_NUMBER, why_no_count
@@ -114,8 +114,9 @@ def _measurements(
 def _check_time(measured_on: date, cycle: date | None, today: date) -> None:
     if cycle is not None and measured_on < cycle:
         raise CellError(f"before {cycle}, when the output's cycle began; expected a day on which it was out. {AGAIN}")
-    if measured_on > today:
-        raise CellError(f"after {today}, the day the file arrived; expected a day that is over. {AGAIN}")
+    # Today in UTC is tomorrow already in a part of the world.
+    if measured_on > today + timedelta(days=1):
+        raise CellError(f"in the future: the file arrived on {today}; expected a day that has come. {AGAIN}")
 
 
 def _impossible_rates(row: FeedRow, headers: Mapping[str, str], rates: Collection[RateMetric]) -> list[RowProblem]:

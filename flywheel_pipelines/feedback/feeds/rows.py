@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 
 from flywheel_pipelines.errors import InputFileError
@@ -133,6 +134,12 @@ def checked_day(value: str | None) -> date:
     if value is None:
         raise CellError(f"empty; expected the day the row is about, e.g. 2026-01-05. {AGAIN}")
     try:
-        return DAY_FORMAT.parse(value)
+        return _parsed_day(value)
     except ValueError as error:
         raise CellError(f"not a day: {error}. {AGAIN}") from None
+
+
+@lru_cache(maxsize=4_096)
+def _parsed_day(value: str) -> date:
+    # A file has many rows and few days.
+    return DAY_FORMAT.parse(value)

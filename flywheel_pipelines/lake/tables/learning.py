@@ -76,19 +76,18 @@ SCORING_MODEL = TableContract(
             column(
                 "holdout_correlation",
                 REAL,
-                "Correlation of prediction and outcome within held-out briefs; between them where none offered a "
-                "choice.",
+                "Correlation of prediction and outcome on held-out briefs: within them, or between those with one output.",
             ),
             column(
                 "holdout_hit_rate",
                 REAL,
-                "Share of held-out briefs whose best-predicted output was the best; null where none offered a choice.",
+                "Share of held-out briefs whose best-predicted output was the best; null without a choice.",
                 nullable=True,
             ),
             column(
                 "holdout_chance",
                 REAL,
-                "Hit rate of a random choice on the same briefs; null where none offered a choice.",
+                "Hit rate of a random choice on the same briefs; null without a choice.",
                 nullable=True,
             ),
             column("holdout_briefs", WHOLE, "Held-out briefs, the most recent of the window."),

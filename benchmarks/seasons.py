@@ -1,0 +1,160 @@
+"""What the quality floor is good for: `python -m benchmarks.seasons [--seeds 20] [--plot FILE]`.
+
+Whole seasons of 26 cycles before a simulated audience, three ways side by side, for many seeds: with the floor, with
+everything fed back (`--floor off` of the demo), and before an audience without preferences (`--world flat`), where a
+lift would be an error. The steps are those of the demo, without Dagster and HTTP in between; a test holds the two equal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.progress import track
+
+WAYS: dict[str, tuple[Literal["lively", "flat"], str | None]] = {
+    "floor": ("lively", None),
+    "floor off": ("lively", "off"),
+    "flat world": ("flat", None),
+}
+FLYWHEELS = ("content", "outreach")
+MEMORY = Path("/dev/shm")
+"""A folder in memory, where there is one: a season writes thousands of small files, each flushed to its disk."""
+N_CYCLES, EARLY = 26, 15
+"""The season, and the cycle by which the interval is to lie above zero."""
+
+
+@dataclass(frozen=True)
+class Played:
+    """One season. Lifts are fractions; tokens are per published output, in the first and the last quarter."""
+
+    flywheel: str
+    way: str
+    seed: int
+    lift: float
+    lower: float
+    upper: float
+    early_lower: float
+    first_half: float
+    last_half: float
+    first_tokens: float
+    last_tokens: float
+    lifts: tuple[float, ...]
+
+
+def play_one(flywheel: str, way: str, seed: int, n_cycles: int = N_CYCLES) -> Played:
+    """Play one season in a folder of its own, which is removed afterwards."""
+    from flywheel_pipelines.cycles import cycle_start
+    from flywheel_pipelines.lake import tables
+    from flywheel_pipelines.lake.store import Lake
+    from flywheel_pipelines.momentum.summary import summarise
+    from flywheel_pipelines.paths import DEFS_DIR, DataPaths
+    from flywheel_pipelines.simulation.demo import DemoPlan, sample_briefs
+    from flywheel_pipelines.simulation.direct_writers import DirectWriters
+    from flywheel_pipelines.simulation.season import PlainStage, deliver_briefs, play
+    from flywheel_pipelines.spec import load_spec
+
+    world, floor = WAYS[way]
+    spec = load_spec(DEFS_DIR / flywheel / "defs.yaml")
+    season = DemoPlan((spec,), n_cycles=n_cycles, seed=seed, world=world, floor=floor).season(spec)
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        paths = DataPaths(Path(folder))
+        store, writers = Lake(paths.lake), DirectWriters()
+        deliver_briefs(season.flywheel, sample_briefs(spec), store, cycle_start(spec.start) - timedelta(days=1))
+        play(season, PlainStage(season.flywheel, store, writers, paths.outbox), store, paths)
+        summary = summarise(store.read(tables.BRIEF_OUTCOMES, spec.name), better=spec.metric.better)
+        momentum = store.read(tables.MOMENTUM, spec.name).to_pylist()
+        published = store.read(tables.PUBLISHED_OUTPUTS, spec.name, columns=["cycle"])["cycle"].to_pylist()
+    cumulative = [row for row in momentum if row["scope"] == "cumulative"]
+    early = cumulative[min(EARLY, len(cumulative)) - 1]
+    halves = [summary.quarters[0], summary.quarters[1]]
+    quarter = max(1, len(season.cycles) // 4)
+
+    def tokens(cycles: Sequence[object]) -> float:
+        chosen = set(cycles)
+        n_published = sum(cycle in chosen for cycle in published)
+        return sum(count for cycle, count in writers.tokens.items() if cycle in chosen) / max(n_published, 1)
+
+    lower, upper = summary.interval or (float("nan"), float("nan"))
+    return Played(
+        flywheel, way, seed, _number(summary.lift), lower, upper,
+        early_lower=_number(early["lower"]),
+        first_half=statistics.fmean(_number(part.lift) for part in halves),
+        last_half=_number(summary.last_half_lift),
+        first_tokens=tokens(season.cycles[:quarter]),
+        last_tokens=tokens(season.cycles[-quarter:]),
+        lifts=tuple(_number(row["lift"]) for row in cumulative),
+    )  # fmt: skip
+
+
+def play_all(flywheels: Iterable[str], ways: Iterable[str], seeds: int, jobs: int, n_cycles: int) -> list[Played]:
+    """Every combination, on `jobs` processors; in a fixed order."""
+    # A process per season: numeric libraries must not each want every processor.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    wanted = [(name, way, seed) for seed in range(1, seeds + 1) for name in flywheels for way in ways]
+    with ProcessPoolExecutor(jobs) as pool:
+        futures = [pool.submit(play_one, *one, n_cycles) for one in wanted]
+        console = Console(stderr=True)
+        for _ in track(as_completed(futures), "seasons", total=len(futures), console=console, transient=True):
+            pass
+    return [future.result() for future in futures]
+
+
+def summary_table(played: Sequence[Played]) -> str:
+    """The table as Markdown: mean over seeds, and in how many of them."""
+    lines = [
+        "| flywheel | way | lift over all | first half | last half | above zero by cycle 15 | whole interval above zero "
+        "| below zero | tokens per output, first to last quarter |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for flywheel in dict.fromkeys(one.flywheel for one in played):
+        for way in dict.fromkeys(one.way for one in played):
+            group = [one for one in played if (one.flywheel, one.way) == (flywheel, way)]
+            n = len(group)
+            spread = statistics.stdev(one.lift for one in group) if n > 1 else float("nan")
+            cells = [
+                flywheel,
+                way,
+                f"{statistics.fmean(one.lift for one in group):+.1%} (sd {spread:.1%})",
+                f"{statistics.fmean(one.first_half for one in group):+.1%}",
+                f"{statistics.fmean(one.last_half for one in group):+.1%}",
+                f"{sum(one.early_lower > 0 for one in group)} of {n}",
+                f"{sum(one.lower > 0 for one in group)} of {n}",
+                f"{sum(one.upper < 0 for one in group)} of {n}",
+                f"{statistics.fmean(one.first_tokens for one in group):,.0f} to "
+                f"{statistics.fmean(one.last_tokens for one in group):,.0f}",
+            ]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.seasons", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=20, help="seeds 1 to this")
+    parser.add_argument("--cycles", type=int, default=N_CYCLES, help="cycles of a season, at most 26")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--flywheel", nargs="+", default=list(FLYWHEELS), choices=FLYWHEELS)
+    parser.add_argument("--way", nargs="+", default=list(WAYS), choices=list(WAYS))
+    parser.add_argument("--json", action="store_true", help="print every season as JSON")
+    arguments = parser.parse_args()
+    played = play_all(arguments.flywheel, arguments.way, arguments.seeds, arguments.jobs, arguments.cycles)
+    print(json.dumps([asdict(one) for one in played], indent=1) if arguments.json else summary_table(played))
+
+
+if __name__ == "__main__":
+    main()

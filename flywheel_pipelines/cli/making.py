@@ -1,0 +1,70 @@
+"""Commands that set something up: init, ingest, dev, offline-llm."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from flywheel_pipelines.cli.shared import app, err, out, spec_named
+from flywheel_pipelines.paths import DEFS_DIR, PROJECT_ROOT, DataPaths
+
+
+@app.command()
+def init(name: Annotated[str, typer.Argument(help="Name of the new flywheel, e.g. product_descriptions.")]) -> None:
+    """Write a commented defs.yaml for a new flywheel."""
+    from flywheel_pipelines.starter import write_starter
+
+    path = write_starter(name, DEFS_DIR / name / "defs.yaml")
+    out.print(f"Wrote {path}. Edit it, check it with `.venv/bin/dg check yaml`, and look at it with `make dev`.")
+
+
+@app.command()
+def dev(
+    port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+) -> NoReturn:
+    """Start the Dagster UI and daemon on this data directory."""
+    from flywheel_pipelines.instance import prepare_home
+
+    prepare_home(DataPaths.from_environment())
+    dagster = str(Path(sys.executable).with_name("dagster"))
+    workspace = str(PROJECT_ROOT / "workspace.yaml")
+    os.execv(dagster, [dagster, "dev", "-w", workspace, "-h", host, "-p", str(port)])
+
+
+@app.command()
+def ingest(
+    file: Annotated[Path, typer.Argument(help="CSV, TSV (plain or gzipped) or Parquet.")],
+    flywheel: Annotated[str, typer.Option("--flywheel", help="Name of the flywheel.")],
+    feed: Annotated[str, typer.Option("--feed", help="Name of one of its feeds.")],
+) -> None:
+    """Land a file of briefs or metrics in the ledgers; rows that cannot be used go to quarantine."""
+    from flywheel_pipelines.feedback.landing import land_file
+    from flywheel_pipelines.lake.store import Lake
+
+    batch, is_new = land_file(
+        Lake(DataPaths.from_environment().lake), spec_named(flywheel), feed, file, recorded_at=datetime.now(UTC)
+    )
+    if not is_new:
+        out.print(f"{file} was ingested before; nothing changed.")
+        return
+    touched = f" about the cycles {batch.cycles[0]} to {batch.cycles[-1]}" if batch.cycles else ""
+    out.print(f"{batch.n_rows:,} rows of {file} landed{touched}; {batch.n_quarantined:,} are in quarantine.")
+    for problem in batch.problems[:5]:
+        err.print(f"  row {problem.source_row}, {problem.field}: {problem.reason}", markup=False)
+
+
+@app.command(name="offline-llm")
+def offline_llm(
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8099,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+) -> None:
+    """Serve the offline writer: an OpenAI-compatible endpoint that [bold]simulates[/bold] a language model."""
+    from flywheel_pipelines.llm.offline.server import serve
+
+    serve(host, port, on_start=out.print)

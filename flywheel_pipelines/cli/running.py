@@ -1,0 +1,163 @@
+"""Commands that run cycles: demo, replay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flywheel_pipelines.cli.shared import (
+    ARCHIVE_FLYWHEEL,
+    FlywheelName,
+    Json,
+    app,
+    out,
+    print_json,
+    progress,
+    spec_named,
+)
+from flywheel_pipelines.errors import FlywheelError
+from flywheel_pipelines.paths import DataPaths
+
+if TYPE_CHECKING:
+    from flywheel_pipelines.report.page import FlywheelReport
+    from flywheel_pipelines.simulation.replay import Feedback
+    from flywheel_pipelines.simulation.report import ReplayReport
+
+DEMO_FLYWHEELS = ["content", "outreach"]
+
+
+@app.command()
+def demo(
+    flywheel: Annotated[list[str] | None, typer.Option(help="Flywheels to run; default: content, outreach.")] = None,
+    cycles: Annotated[int, typer.Option(min=1, max=26, help="Cycles of each flywheel.")] = 26,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated audience.")] = 1,
+    world: Annotated[str, typer.Option(help="lively: readers have preferences. flat: they have none.")] = "lively",
+    floor: Annotated[str, typer.Option(help="on: the YAML's floor. off: everything measured is fed back.")] = "on",
+    archive: Annotated[
+        Path | None, typer.Option(help="Replay a real archive of A/B tests instead of simulating.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run whole flywheels offline before a [bold]simulated[/bold] audience: momentum, audit, costs, what to do next."""
+    if archive is not None:
+        _replay(archive, None, "full", ARCHIVE_FLYWHEEL, as_json=as_json)
+        return
+    for option, value, allowed in (("--world", world, ("lively", "flat")), ("--floor", floor, ("on", "off"))):
+        if value not in allowed:
+            raise FlywheelError(f"{option}: found {value!r}; allowed are {' and '.join(allowed)}.")
+    from flywheel_pipelines.simulation.demo import DemoPlan, run_demo
+
+    paths = DataPaths.from_environment()
+    specs = tuple(spec_named(name) for name in flywheel or DEMO_FLYWHEELS)
+    plan = DemoPlan(specs, n_cycles=cycles, seed=seed, world=world, floor=None if floor == "on" else floor)
+    with progress("cycles") as on_cycle:
+        reports = run_demo(plan, paths, on_cycle)
+    if as_json:
+        print_json([report.as_dict() for report in reports])
+        return
+    _show_demo(reports, paths)
+
+
+def _show_demo(reports: list[FlywheelReport], paths: DataPaths) -> None:
+    from flywheel_pipelines.terminal import audit_table, cost_table, momentum_table, next_steps
+
+    for report in reports:
+        out.print()
+        out.print(momentum_table(report.summary, report.title))
+        out.print(report.summary.words, style="bold")
+        out.print()
+        out.print(cost_table(report.cost_lines, f"Effort and cost of {report.flywheel}", report.cost_note))
+        out.print()
+        out.print(audit_table(report.audit, report.audit_words))
+    out.print("\nTexts and reactions are simulated: nobody wrote, sent, read or clicked any of this.", style="yellow")
+    for report in reports:
+        out.print(f"Page of {report.flywheel}: {report.page}", soft_wrap=True)
+        out.print(f"Plot of {report.flywheel}: {report.plot}", soft_wrap=True)
+    out.print(f"DuckDB file: {paths.published_file}\n", soft_wrap=True)
+    out.print(
+        next_steps(
+            [
+                ("make dev", "the same cycles as partitions in the Dagster UI, http://127.0.0.1:3000"),
+                (
+                    '.venv/bin/flywheel sql -c "select flywheel, cycle, lift, cumulative_lift from momentum"',
+                    "ask the published DuckDB file",
+                ),
+                (
+                    f".venv/bin/flywheel trace {reports[0].example_output}",
+                    "what produced the best reference, and what used it",
+                ),
+                (".venv/bin/flywheel demo --floor off", "the same with everything fed back, good or bad"),
+                (".venv/bin/flywheel demo --world flat", "the same before readers without preferences"),
+                ("OPENAI_API_KEY=... make dev", "the same flywheels written by a real model: open a cycle in the UI"),
+            ]
+        )
+    )
+
+
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="Archive of A/B tests: CSV, TSV (plain or gzipped) or Parquet.")],
+    mapping: Annotated[Path | None, typer.Option(help="YAML that says what its columns mean.")] = None,
+    feedback: Annotated[
+        str, typer.Option(help="full: all candidates are measured. partial: the chosen one and one control.")
+    ] = "full",
+    flywheel: FlywheelName = ARCHIVE_FLYWHEEL,
+    as_json: Json = False,
+) -> None:
+    """Replay an archive week by week: choose before the clicks are read, learn after."""
+    if feedback not in {"full", "partial"}:
+        raise FlywheelError(f"--feedback: found {feedback!r}; allowed are full and partial.")
+    _replay(file, mapping, feedback, flywheel, as_json=as_json)  # type: ignore[arg-type]
+
+
+def _replay(file: Path, mapping: Path | None, feedback: Feedback, flywheel: str, *, as_json: bool) -> None:
+    from flywheel_pipelines.simulation.report import replay_and_report
+
+    paths = DataPaths.from_environment()
+    with progress("cycles") as on_cycle:
+        report = replay_and_report(
+            file,
+            mapping_file=mapping,
+            feedback=feedback,
+            spec=spec_named(flywheel),
+            paths=paths,
+            is_synthetic=False,
+            on_cycle=on_cycle,
+        )
+    if as_json:
+        print_json(report.as_dict())
+        return
+    _show_replay(report, paths)
+
+
+def _show_replay(report: ReplayReport, paths: DataPaths) -> None:
+    from flywheel_pipelines.terminal import audit_table, momentum_table, next_steps
+
+    out.print()
+    out.print(report.intake)
+    out.print(momentum_table(report.summary, report.title))
+    out.print(report.summary.words, style="bold")
+    if report.feedback == "partial":
+        out.print("Judged on all candidates of the archive, also those that the flywheel never saw.", style="dim")
+    out.print()
+    out.print(audit_table(report.audit, report.audit_words))
+    out.print(f"\nMomentum plot: {report.plot}\nDuckDB file:   {paths.published_file}\n")
+    out.print(
+        next_steps(
+            [
+                ("make dev", "the same cycles as partitions in the Dagster UI, http://127.0.0.1:3000"),
+                (
+                    '.venv/bin/flywheel sql -c "select cycle, lift, cumulative_lift from momentum"',
+                    "ask the published DuckDB file",
+                ),
+                (
+                    f".venv/bin/flywheel trace {report.example_output}",
+                    "what produced the best reference, and what used it",
+                ),
+                (".venv/bin/flywheel status", "where every flywheel stands"),
+                ("make demo ARCHIVE=path", "the same on an archive of your own"),
+            ]
+        )
+    )

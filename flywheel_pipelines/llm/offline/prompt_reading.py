@@ -1,0 +1,247 @@
+"""Reading a prompt the way a careful writer should: what stands in fences is material, what stands outside is orders.
+
+Here: fences, briefs, and the instructions that the writer recognises. Not here: what is made of them (`writing`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from flywheel_pipelines.llm.offline.choices import CHOICES, NO, YES
+from flywheel_pipelines.llm.offline.grammar import WriterBrief
+from flywheel_pipelines.prompt_text import BRIEF_LABEL, REFERENCE_LABEL
+
+_FENCE = re.compile(r" {0,3}(`{3,})[ \t]*([^`\n]*)$")
+_KEY_LINE = re.compile(r"[-* ]{0,4}([^\W\d_][\w \-/]{0,39}?)\s*[:=]\s*(.*)$")
+_LINK = re.compile(r"https?://[^\s<>\"')\]]+", re.IGNORECASE)
+SUBJECT_KEYS = ("keyword", "target keyword", "keywords", "topic", "subject", "thema", "tema")
+PRODUCT_KEYS = ("product", "offer", "service", "produkt", "producto")
+AUDIENCE_KEYS = ("audience", "readers", "persona", "industry", "segment", "zielgruppe")
+LOCALE_KEYS = ("locale", "language", "lang", "sprache", "idioma")
+LINK_KEYS = ("link", "url", "landing page", "website")
+TITLE_KEYS = ("title", "headline", "name", "titel", "título")
+FACT_KEYS = re.compile(
+    r"fact|proof|claim|evidence|figure|feature|detail|note|fakten|belege?|datos|hechos", re.IGNORECASE
+)
+NO_FACTS = (*TITLE_KEYS, *SUBJECT_KEYS, *PRODUCT_KEYS, *AUDIENCE_KEYS, *LOCALE_KEYS, *LINK_KEYS)
+LANGUAGES = {
+    "english": "en", "german": "de", "deutsch": "de", "spanish": "es", "español": "es", "englisch": "en",
+}  # fmt: skip
+
+_NEGATION = r"\b(?:not|never|don'?t|avoid|no|without|nor)\b"
+_QUOTED = re.compile(
+    r"\b(?:include|use|add|mention) the (?:exact )?(?:phrase|words?|sentence) [\"“'‘]([^\"”’'\n]{1,200})[\"”'’]", re.I
+)
+_VERBATIM = re.compile(
+    r"\b(?:write|say|answer|respond|reply)(?: with)? (?:only|exactly|nothing but)(?: with| the words?)? "
+    r"[\"“'‘]([^\"”’'\n]{1,200})[\"”'’]",
+    re.I,
+)
+_IN_LANGUAGE = re.compile(r"\b(?:write|answer|respond|reply)\b[^.\n]{0,40}? in (english|german|spanish)\b", re.I)
+_ORDERS: Sequence[tuple[str, str, re.Pattern[str]]] = [
+    (choice, option, re.compile(pattern, re.I))
+    for choice, option, pattern in [
+        ("is_question", YES, r"\b(?:ask|pose|include|use|contain|end with|open with|start with)\b[^.]{0,30}\bquestion"),
+        ("has_number", YES, r"\b(?:mention|use|include|give|state|name|cite)\b[^.]{0,30}\b(?:numbers?|figures?)\b"),
+        ("length", "short", r"\b(?:keep|be|stay|write|make)\b[^.]{0,30}\b(?:short|brief|concise)\b"),
+        ("length", "medium", r"\bmedium(?: in)? length\b"),
+        ("length", "long", r"\b(?:write|be|go)\b[^.]{0,30}\b(?:long|at length|in[- ]depth|thorough)\b"),
+        ("tone", "warm", r"\b(?:warm|friendly)\b[^.]{0,12}\b(?:tone|voice|style)\b|\b(?:be|sound|write) warm"),
+        ("tone", "plain", r"\bplain\b[^.]{0,12}\b(?:tone|voice|style|language|words)\b|\b(?:be|sound|write) plain"),
+        ("tone", "bold", r"\bbold\b[^.]{0,12}\b(?:tone|voice|style)\b|\b(?:be|sound|write) bold"),
+        ("tone", "formal", r"\bformal\b[^.]{0,12}\b(?:tone|voice|style)\b|\b(?:be|sound|write) formal"),
+        ("opening", "problem", r"\b(?:open|start|begin) with (?:a|the) problem\b"),
+        ("opening", "scene", r"\b(?:open|start|begin) with (?:a|the) scene\b"),
+        ("opening", "promise", r"\b(?:open|start|begin) with (?:a|the) promise\b"),
+        ("opening", "insight", r"\b(?:open|start|begin) with (?:an|the) insight\b"),
+        *(
+            ("benefit", option, rf"\b(?:stress|emphasi[sz]e|focus on|lead with|promise)\b[^.]{{0,20}}\b{word}\b")
+            for option, word in [("time", "time"), ("cost", "costs?"), ("quality", "quality"), ("risk", "risks?")]
+        ),
+        *(
+            ("call_to_action", option, rf"\b(?:ask for|invite|offer|end with|point to)\b[^.]{{0,25}}\b{option}\b")
+            for option in CHOICES["call_to_action"]
+        ),
+    ]
+]  # fmt: skip
+_CHOICE_LINE = re.compile(r"\b(" + "|".join(CHOICES) + r")\s*[:=]\s*(\w+)", re.I)
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What the text outside of fences asks for, as far as it is recognised."""
+
+    choices: tuple[tuple[str, str], ...] = ()
+    phrases: tuple[str, ...] = ()
+    """To be said in these words."""
+    verbatim: str | None = None
+    """To be said instead of anything else."""
+    language: str | None = None
+    schema: Mapping[str, Any] | None = None
+    """A JSON Schema that is given in words rather than as a parameter."""
+
+
+@dataclass(frozen=True)
+class ReadPrompt:
+    """A prompt, sorted."""
+
+    orders: Orders
+    references: tuple[str, ...]
+    brief: WriterBrief
+    locale: str
+
+
+def read_prompt(messages: Iterable[Mapping[str, Any]]) -> ReadPrompt:
+    """Sort the messages of a chat (as in the OpenAI API) into orders, references and the brief.
+
+    A fence that is never closed reaches to the end of its message. Fences with other labels are passed over. Without a
+    brief in a fence, the last thing the user said is what to write about; it is an order at the same time.
+    """
+    outside: list[str] = []
+    references: list[str] = []
+    briefs: list[str] = []
+    last_words = ""
+    for message in messages:
+        if message.get("role") == "assistant":
+            continue
+        text, blocks = _split(_text_of(message.get("content")))
+        outside.append(text)
+        if message.get("role") == "user" and text.strip():
+            last_words = text.strip()
+        for label, block in blocks:
+            if label == REFERENCE_LABEL:
+                references.append(block)
+            elif label == BRIEF_LABEL:
+                briefs.append(block)
+    orders = _read_orders("\n\n".join(outside))
+    brief, locale = read_brief(briefs[-1] if briefs else last_words.splitlines()[-1] if last_words else "")
+    return ReadPrompt(orders, tuple(references), brief, orders.language or locale)
+
+
+def read_brief(text: str) -> tuple[WriterBrief, str]:
+    """A brief as `key: value` lines (indented lines continue a value) and free text, and its locale ("en" if none)."""
+    values: dict[str, str] = {}
+    free: list[str] = []
+    current = ""
+    for line in text.splitlines():
+        key_line = None if line[:2] == "  " and current else _KEY_LINE.match(line)
+        if key_line and not key_line[2].startswith("//"):
+            current = " ".join(key_line[1].casefold().replace("_", " ").split())
+            values[current] = key_line[2].strip()
+        elif line[:2] == "  " and current:
+            values[current] = f"{values[current]}\n{line.strip()}".strip()
+        elif line.strip():
+            current = ""
+            free.append(line.strip())
+    links = [*_LINK.findall(_first(values, LINK_KEYS)), *_LINK.findall(text)]
+    title = _first(values, TITLE_KEYS) or (free[0] if free else "")
+    others = {key: value for key, value in values.items() if key not in NO_FACTS and not key.startswith("field ")}
+    # Fields that call themselves facts make better sentences than, say, a company's size; these are a last resort.
+    named = [value for key, value in others.items() if FACT_KEYS.search(key)]
+    facts = named or list(others.values())
+    facts += [line for line in free if line != title]
+    language = _first(values, LOCALE_KEYS).strip().casefold()
+    brief = WriterBrief(
+        keyword=_first(values, SUBJECT_KEYS).split(",")[0],
+        title=title,
+        product=_first(values, PRODUCT_KEYS),
+        audience=_first(values, AUDIENCE_KEYS),
+        facts=tuple(_list_of(facts)),
+        link=links[0].rstrip(".,;") if links else "",
+    )
+    return brief, LANGUAGES.get(language, language) or "en"
+
+
+def _first(values: Mapping[str, str], keys: Iterable[str]) -> str:
+    return next((values[key] for key in keys if values.get(key)), "")
+
+
+def _list_of(facts: Iterable[str]) -> Iterator[str]:
+    """The facts; a JSON list of texts counts as its parts."""
+    for fact in facts:
+        if fact.startswith("["):
+            try:
+                parts = json.loads(fact)
+            except ValueError:
+                parts = [fact]
+            yield from (str(part) for part in parts)
+        else:
+            yield fact
+
+
+def _text_of(content: Any) -> str:
+    """A message's content, which the API allows to be a text, a list of parts, or nothing."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "\n".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))
+    return ""
+
+
+def _split(text: str) -> tuple[str, list[tuple[str, str]]]:
+    """What stands outside of fences, and the fenced blocks with their labels (CommonMark 0.31, section 4.5)."""
+    outside: list[str] = []
+    blocks: list[tuple[str, str]] = []
+    fence, label, inside = "", "", []
+    for line in text.splitlines():
+        mark = _FENCE.match(line) if "```" in line else None
+        if not fence and mark:
+            fence, label, inside = mark[1], mark[2].strip().casefold(), []
+        elif fence and mark and len(mark[1]) >= len(fence) and not mark[2].strip():
+            blocks.append((label, "\n".join(inside)))
+            fence = ""
+        elif fence:
+            inside.append(line)
+        else:
+            outside.append(line)
+    if fence:
+        blocks.append((label, "\n".join(inside)))
+    return "\n".join(outside), blocks
+
+
+@lru_cache(maxsize=256)
+def _read_orders(text: str) -> Orders:
+    # The same rules stand in every prompt of a cycle.
+    schema, text = _schema_in(text)
+    choices: dict[str, str] = {}
+    for clause in re.split(r"(?<=[.!?;])\s+|\n+|, but\b|, and\b", text):
+        negated = re.search(_NEGATION, clause, re.IGNORECASE)
+        for choice, option, pattern in _ORDERS:
+            if not pattern.search(clause):
+                continue
+            if not negated:
+                choices[choice] = option
+            elif option == YES:
+                choices[choice] = NO
+        if negated and re.search(r"\b(?:no|avoid|without) (?:any )?questions?\b", clause, re.IGNORECASE):
+            choices["is_question"] = NO
+        if negated and re.search(r"\b(?:no|avoid|without) (?:any )?(?:numbers?|figures?)\b", clause, re.IGNORECASE):
+            choices["has_number"] = NO
+        for choice, option in _CHOICE_LINE.findall(clause):
+            if option.casefold() in CHOICES[choice.casefold()]:
+                choices[choice.casefold()] = option.casefold()
+    verbatim, language = _VERBATIM.search(text), _IN_LANGUAGE.search(text)
+    return Orders(
+        choices=tuple(choices.items()),
+        phrases=tuple(_QUOTED.findall(text)),
+        verbatim=verbatim[1] if verbatim else None,
+        language=LANGUAGES[language[1].casefold()] if language else None,
+        schema=schema,
+    )
+
+
+def _schema_in(text: str) -> tuple[Mapping[str, Any] | None, str]:
+    """The JSON object after the words "JSON Schema:", and the text without it."""
+    for mark in re.finditer(r"JSON schema:\s*", text, re.IGNORECASE):
+        try:
+            schema, end = json.JSONDecoder().raw_decode(text, mark.end())
+        except ValueError:
+            continue
+        if isinstance(schema, dict):
+            return schema, text[: mark.start()] + text[end:]
+    return None, text

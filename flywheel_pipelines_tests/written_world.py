@@ -1,0 +1,185 @@
+"""A flywheel that the offline writer writes, small enough for tests: a few cycles of a few briefs, in one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+from dagster_duckdb import DuckDBResource
+
+from flywheel_pipelines.components.flywheel import FlywheelComponent
+from flywheel_pipelines.components.resources import LakeResource, LlmResource
+from flywheel_pipelines.cycles import cycle_start
+from flywheel_pipelines.feedback.landing import land_file, measures_of
+from flywheel_pipelines.lake import tables
+from flywheel_pipelines.lake.store import Lake
+from flywheel_pipelines.loop.flywheel import Flywheel
+from flywheel_pipelines.paths import DATA_DIR_VARIABLE, DataPaths
+from flywheel_pipelines.simulation.audience import Audience
+from flywheel_pipelines.simulation.market import kind_of
+from flywheel_pipelines.simulation.season import DagsterStage, Season, play
+from flywheel_pipelines.spec import FlywheelSpec, load_spec
+
+NAME = "letters"
+START = date(2026, 1, 5)
+WEEKS = [START + timedelta(weeks=number) for number in range(8)]
+N_BRIEFS = 6
+SCHEMA = """{
+  "type": "object",
+  "properties": {"subject": {"type": "string", "maxLength": 200}, "body": {"type": "string"}},
+  "required": ["subject", "body"],
+  "additionalProperties": false
+}
+"""
+SETTINGS: dict[str, Any] = {
+    "name": NAME,
+    "start": START.isoformat(),
+    "briefs": {"feed": "leads"},
+    "producer": {
+        "kind": "llm",
+        "model": "gpt-5-mini",
+        "variants": 2,
+        "explore": 0.2,
+        "output": "letter.json",
+        "prices": {"gpt-5-mini": {"input": 0.25, "output": 2.0}, "offline-writer": {"input": 0.25, "output": 2.0}},
+    },
+    "arms": {"control": 0.3},
+    "metrics": {"reply_rate": {"kind": "rate", "successes": "replies", "exposure": "sends"}},
+    "floor": {"metric": "reply_rate", "above": "mean", "min_exposure": 30, "confidence": 0.8},
+    "feeds": {
+        "leads": {"kind": "briefs", "path": "leads/*.csv", "columns": {"date": "week"}},
+        "mailer": {"kind": "metrics", "path": "mailer/*.csv", "columns": {"date": "day"}},
+    },
+}
+SEGMENTS = ("bakeries", "garages")
+
+
+@dataclass(frozen=True)
+class WrittenWorld:
+    """One data directory and one folder of definitions."""
+
+    root: Path
+
+    @classmethod
+    def make(cls, root: Path, *, n_briefs: int = N_BRIEFS, **changes: Any) -> WrittenWorld:
+        """Write the YAML, its schema and the briefs of eight weeks; the briefs are in the ledger, nothing is open."""
+        world = cls(root)
+        world.folder.mkdir(parents=True)
+        (world.folder / "letter.json").write_text(SCHEMA, encoding="utf-8")
+        world.configure(**changes)
+        path = root / "leads.csv"
+        path.write_text(briefs_csv(n_briefs), encoding="utf-8")
+        land_file(world.lake, world.spec, "leads", path, recorded_at=cycle_start(START) - timedelta(days=1))
+        return world
+
+    def configure(self, **changes: Any) -> None:
+        """Write the YAML, with some sections changed: `producer={"variants": 3}` changes that one key."""
+        settings = {**SETTINGS}
+        for key, value in changes.items():
+            settings[key] = {**settings[key], **value} if isinstance(settings.get(key), dict) else value
+        document = {"type": "flywheel_pipelines.components.FlywheelComponent", "attributes": settings}
+        (self.folder / "defs.yaml").write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+
+    @property
+    def folder(self) -> Path:
+        return self.root / "defs" / NAME
+
+    @property
+    def spec(self) -> FlywheelSpec:
+        return load_spec(self.folder / "defs.yaml")
+
+    @property
+    def flywheel(self) -> Flywheel:
+        return Flywheel(self.spec, self.folder)
+
+    @property
+    def paths(self) -> DataPaths:
+        return DataPaths(self.root / "data")
+
+    @property
+    def lake(self) -> Lake:
+        return Lake(self.paths.lake)
+
+    def definitions(self) -> dg.Definitions:
+        """The component of the YAML, with the resources it needs."""
+        made = FlywheelComponent(self.spec, self.folder).build_defs(None)  # type: ignore[arg-type]
+        duckdb = DuckDBResource(database=":memory:")
+        resources = {"lake": LakeResource(duckdb=duckdb), "llm": LlmResource()}
+        return dg.Definitions.merge(made, dg.Definitions(resources=resources))
+
+    @contextmanager
+    def in_force(self, **environment: str) -> Iterator[None]:
+        """The environment names this data directory, and no provider but the one given."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(DATA_DIR_VARIABLE, str(self.paths.root))
+            for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+                patch.delenv(name, raising=False)
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            yield
+
+    def audience(self, **options: Any) -> Audience:
+        return Audience(kind_of(measures_of(self.spec)), seed=3, **options)
+
+    def play(self, n_cycles: int) -> Season:
+        """Open and close cycles through Dagster, before a simulated audience."""
+        season = Season.of(self.flywheel, n_cycles, self.audience())
+        with self.in_force(), dg.DagsterInstance.ephemeral() as instance:
+            play(season, DagsterStage(self.flywheel, self.definitions(), instance), self.lake, self.paths)
+        return season
+
+    def run(
+        self,
+        verb: str,
+        cycle: date,
+        *,
+        select: list[str] | None = None,
+        environment: Mapping[str, str] | None = None,
+        **config: Mapping[str, Any],
+    ) -> dg.ExecuteInProcessResult:
+        """Run the job `open`, `close` or `collect` for a cycle; `config` is run config by asset."""
+        known = {"cycle_manifest": {"recorded_at": at(cycle)}} if verb == "open" else {}
+        for asset in ("generated_outputs", "published_outputs") if verb != "close" else ():
+            known[asset] = {"recorded_at": at(cycle)}
+        for asset, values in config.items():
+            known[asset] = {**known.get(asset, {}), **values}
+        chosen = {asset: values for asset, values in known.items() if select is None or asset in select}
+        ops = {f"{NAME}__{asset}": {"config": dict(values)} for asset, values in chosen.items()}
+        quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+        with self.in_force(**(environment or {})), dg.DagsterInstance.ephemeral() as instance:
+            job = self.definitions().resolve_job_def(f"{NAME}__{verb}")
+            return job.execute_in_process(
+                partition_key=cycle.isoformat(),
+                run_config={"ops": ops, **quiet},
+                instance=instance,
+                raise_on_error=False,
+                asset_selection=[dg.AssetKey([NAME, asset]) for asset in select] if select else None,
+            )
+
+    def rows(self, table: tables.TableContract, cycle: date | None = None) -> list[dict[str, Any]]:
+        return self.lake.read(table, NAME, cycle).to_pylist()
+
+
+def at(cycle: date) -> str:
+    return cycle_start(cycle).isoformat()
+
+
+def later(cycle: date, **delta: float) -> datetime:
+    return cycle_start(cycle) + timedelta(**delta)
+
+
+def briefs_csv(n_briefs: int) -> str:
+    lines = ["brief_id,week,segment,title,locale,product,facts"]
+    for number, week in enumerate(WEEKS):
+        for brief in range(n_briefs):
+            segment = SEGMENTS[brief % len(SEGMENTS)]
+            fact = f"Saves {11 + brief + number} hours a week"
+            lines.append(f"w{number}b{brief},{week},{segment},Rota planning for {segment},en,rota planner,{fact}")
+    return "\n".join(lines) + "\n"
