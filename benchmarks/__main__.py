@@ -1,7 +1,8 @@
 """Every benchmark, one table: `python -m benchmarks [--archive PATH] [--json] [--only NAME ...]`.
 
 With --archive, the replay runs on that archive, and the promotion benchmark, which needs real data, joins in. Each
-benchmark can be run alone: `python -m benchmarks.lake_reads`, `.close_cost`, `.replay`, `.publish`, `.promotion`.
+benchmark can be run alone: `python -m benchmarks.lake_reads`, `.close_cost`, `.replay`, `.publish`, `.promotion`,
+`.llm_throughput`.
 """
 
 from __future__ import annotations
@@ -39,6 +40,13 @@ def publish() -> list[Measurement]:
     return run()
 
 
+def llm_throughput() -> list[Measurement]:
+    """How busy the client keeps an endpoint."""
+    from benchmarks.llm_throughput import run
+
+    return run()
+
+
 def replay(archive: Path | None) -> list[Measurement]:
     """A whole replay."""
     from benchmarks.replay import run
@@ -71,6 +79,7 @@ def benchmarks(archive: Path | None) -> dict[str, Benchmark]:
         "lake_reads": lake_reads,
         "close_cost": close_cost,
         "publish": publish,
+        "llm_throughput": llm_throughput,
         "replay": lambda: replay(archive),
     }
     if archive is not None:

@@ -137,7 +137,7 @@ def answer_requests(
         if not pending:
             cost = spent(lake, flywheel, cycle)
             return AskReport(reused, n_reused=len(reused), cycle_cost=cost, seconds=time.perf_counter() - started)
-        run, expected = _ask_pending(
+        run, expected, before = _ask_pending(
             pending,
             cycle_ledger,
             folder=journal_folder,
@@ -145,7 +145,6 @@ def answer_requests(
             settings=settings,
             on_done=(lambda n: on_progress(len(reused) + n, len(wanted))) if on_progress else None,
         )
-        cycle_cost = spent(lake, flywheel, cycle)
     found = {**reused, **run.answers}
     return AskReport(
         answers={key: found[key] for key in wanted if key in found},
@@ -155,7 +154,7 @@ def answer_requests(
         n_tries=run.n_tries,
         usage=run.usage,
         cost=run.cost,
-        cycle_cost=cycle_cost,
+        cycle_cost=None if before is None or run.cost is None else before + run.cost,
         estimate=expected,
         seconds=time.perf_counter() - started,
         retried=dict(run.retried),
@@ -184,8 +183,8 @@ def _ask_pending(
     provider: Provider,
     settings: AskSettings,
     on_done: Callable[[int], None] | None,
-) -> tuple[Run, Estimate]:
-    """Ask within the budget, and land what came of it."""
+) -> tuple[Run, Estimate, float | None]:
+    """Ask within the budget, and land what came of it. Returns the run, the estimate, and what was spent before."""
     lake, flywheel, cycle = ledger.lake, ledger.flywheel, ledger.cycle
     models = {request.model for request in pending}
     experience = {model: experience_of(lake, flywheel, cycle, model) for model in models}
@@ -209,7 +208,7 @@ def _ask_pending(
         ledger.land()
         raise
     ledger.land()
-    return run, expected
+    return run, expected, before
 
 
 def _estimate(pending: Sequence[ChatRequest], settings: AskSettings, experience: dict[str, Experience]) -> Estimate:
