@@ -97,7 +97,8 @@ class ProviderWriters:
             requests,
             lake=store,
             journal_folder=self.journal,
-            provider=self.provider_of(requests[0].model) if requests else self.offline(),
+            # Looked for only when something is left to be asked: what is in the ledger needs nobody to answer it.
+            provider=lambda: self.provider_of(requests[0].model),
             settings=AskSettings.of_producer(producer),
             now=self.now,
             on_progress=self.on_progress,
