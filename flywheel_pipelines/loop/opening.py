@@ -92,9 +92,10 @@ def pin_manifest(
         before = store.read(tables.CYCLE_MANIFEST, flywheel.name, cycle).drop_columns(["cycle"])
         if is_published and not options.repin:
             # Published history is not recomputed: what went out went out with these versions.
-            manifest = _with_attempt(before, options.attempt)
+            manifest = _with_attempt(before, _next_attempt(before, options, is_published=True))
         else:
-            manifest = _pin(flywheel, store, cycle, options, writers, before=before)
+            attempt = _next_attempt(before, options, is_published=is_published)
+            manifest = _pin(flywheel, store, cycle, options, writers, attempt)
         recorder.write(tables.CYCLE_MANIFEST, manifest, cycle, _manifest_inputs(manifest, cycle))
     return {"carried_in": manifest.to_pylist()[0] if manifest.num_rows else {}}
 
@@ -189,22 +190,30 @@ def _export(
     return {"outbox": [str(path) for path in written], "exported_rows": len(export.rows), "new_rows": export.n_new}
 
 
-def _with_attempt(manifest: pa.Table, attempt: int | None) -> pa.Table:
-    """The manifest with a later attempt, when one is asked for."""
-    pinned = manifest["attempt"][0].as_py()
-    if attempt is None or attempt == pinned:
-        return manifest
-    if attempt < pinned:
+def _next_attempt(before: pa.Table, options: OpenOptions, *, is_published: bool) -> int:
+    """The attempt that a cycle is produced as. Raises FlywheelError when another has taken its place already."""
+    pinned = before["attempt"][0].as_py() if before.num_rows else 1
+    # What a published cycle is produced with anew is a new attempt: the outputs that went out are kept.
+    first = pinned + 1 if is_published and options.repin else pinned
+    if options.attempt is None:
+        return first
+    if options.attempt < first:
         raise FlywheelError(
-            f"attempt: found {attempt}, but attempt {pinned} has taken its place already. Ask for {pinned + 1} to "
-            "produce the outputs once more, or leave attempt out to repeat the present ones."
+            f"attempt: found {options.attempt}, but attempt {pinned} has taken its place already. Ask for "
+            f"{pinned + 1} to produce the outputs once more, or leave attempt out to "
+            + ("have the next one." if options.repin else "repeat the present ones.")
         )
+    return options.attempt
+
+
+def _with_attempt(manifest: pa.Table, attempt: int) -> pa.Table:
+    """The manifest, produced as this attempt."""
     position = manifest.schema.get_field_index("attempt")
     return manifest.set_column(position, manifest.schema.field(position), pa.array([attempt], pa.int64()))
 
 
 def _pin(
-    flywheel: Flywheel, store: Lake, cycle: date, options: OpenOptions, writers: Writers, *, before: pa.Table
+    flywheel: Flywheel, store: Lake, cycle: date, options: OpenOptions, writers: Writers, attempt: int
 ) -> pa.Table:
     """Register the floor and the prompts, and pin what the last closed cycle hands over."""
     spec = options.applied_to(flywheel.spec)
@@ -219,7 +228,6 @@ def _pin(
     threshold = register_threshold(spec.floor, spec.metric.better, cycle, options.now())
     store.append_batch(spec.name, threshold.header, {tables.THRESHOLDS: threshold.rows})
     gap = carried.predecessor is not None and carried.predecessor != flywheel.previous(cycle)
-    attempts = before["attempt"].to_pylist()
     return build_manifest(
         carried,
         spec,
@@ -228,21 +236,21 @@ def _pin(
         control_prompt_version=prompts.control.version,
         challenger_prompt_version=prompts.challenger.version if prompts.challenger else None,
         output_schema=flywheel.output_schema(),
-        # What a published cycle is produced with anew is a new attempt: the outputs that went out are kept.
-        attempt=options.attempt or (attempts[0] + 1 if attempts and options.repin else 1),
+        attempt=attempt,
     )
 
 
 def _refuse_offline_after_real(flywheel: Flywheel, store: Lake, cycle: date) -> None:
     """A key that went missing must not fill a real flywheel with simulated texts."""
-    before = store.read(tables.CYCLE_MANIFEST, flywheel.name, flywheel.previous(cycle), columns=["model"])
-    if before.num_rows and before["model"][0].as_py() != OFFLINE_MODEL:
-        raise FlywheelError(
-            f"Cycle {flywheel.previous(cycle)} of {flywheel.name} was written by {before['model'][0].as_py()}, but no "
-            f"provider is configured now, so cycle {cycle} would be written by the offline writer, which only "
-            "simulates. Set OPENAI_API_KEY, or OPENAI_BASE_URL for an endpoint of your own; to simulate on purpose, "
-            "open the cycle with the run config is_synthetic: true."
-        )
+    for known in (cycle, flywheel.previous(cycle)):
+        model = store.read(tables.CYCLE_MANIFEST, flywheel.name, known, columns=["model"])["model"].to_pylist()
+        if model and model[0] != OFFLINE_MODEL:
+            raise FlywheelError(
+                f"Cycle {known} of {flywheel.name} was opened for {model[0]}, but no provider is configured now, so "
+                f"cycle {cycle} would be written by the offline writer, which only simulates. Set OPENAI_API_KEY, or "
+                "OPENAI_BASE_URL for an endpoint of your own; to simulate on purpose, open the cycle with the run "
+                "config is_synthetic: true."
+            )
 
 
 def _written_offline(spec: FlywheelSpec) -> FlywheelSpec:

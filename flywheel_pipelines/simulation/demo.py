@@ -5,7 +5,9 @@ Here: what is set up before a season and what is made of it after. Not here: the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -15,6 +17,7 @@ from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.feedback.landing import measures_of
 from flywheel_pipelines.instance import open_instance
 from flywheel_pipelines.lake.store import Lake
+from flywheel_pipelines.llm.provider import BASE_URL_VARIABLE, KEY_VARIABLE
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.paths import DEFS_DIR, PROJECT_ROOT, DataPaths
 from flywheel_pipelines.report.page import FlywheelReport, write_report
@@ -33,8 +36,10 @@ from flywheel_pipelines.simulation.season import (
 from flywheel_pipelines.spec import FlywheelSpec
 
 OnCycle = Callable[[date, int, int], None]
-OWN_SOURCES = (SAMPLES, SIMULATED, "quality floor", "prompt", "outbox", "llm")
-"""What a demo and its openings record; a flywheel that holds more than this is somebody's own."""
+OWN_SOURCES = (
+    f"{SAMPLES}, *", f"{SIMULATED}, *", "quality floor in *", "prompt", "export * to the outbox", "llm", "llm batch",
+)  # fmt: skip
+"""Patterns of what a demo and its openings record; a flywheel that holds more than this is somebody's own."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +72,14 @@ def run_demo(plan: DemoPlan, paths: DataPaths, on_cycle: OnCycle = lambda *_: No
     """Play the season of each flywheel, one after the other, publish the DuckDB file once, and report on each.
 
     An earlier demo of the same flywheels is replaced. Every cycle is a partition in the Dagster instance of this data
-    directory, so the UI shows it afterwards.
+    directory, so the UI shows it afterwards. The offline writer writes, whatever provider the environment names.
 
     Raises:
         FlywheelError: a step failed, or a flywheel holds data that did not come from a demo.
     """
     lake = Lake(paths.lake)
     total = plan.n_cycles * len(plan.specs)
-    with open_instance(paths) as instance:
+    with _no_provider(), open_instance(paths) as instance:
         definitions = load_definitions()
         for spec in plan.specs:
             replace_earlier(lake, instance, definitions, spec.name, own=OWN_SOURCES, what=TAG)
@@ -88,3 +93,13 @@ def run_demo(plan: DemoPlan, paths: DataPaths, on_cycle: OnCycle = lambda *_: No
             play(season, DagsterStage(season.flywheel, definitions, instance), lake, paths, counted)
         execute_job(definitions.resolve_job_def("warehouse__publish"), instance, [], {}, TAG)
     return [write_report(paths, spec) for spec in plan.specs]
+
+
+@contextmanager
+def _no_provider() -> Iterator[None]:
+    """The environment without a provider: nobody pays for reactions that are drawn by lot."""
+    kept = {name: os.environ.pop(name) for name in (BASE_URL_VARIABLE, KEY_VARIABLE) if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
