@@ -22,7 +22,7 @@ from flywheel_pipelines.learning.thresholds import register_threshold
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.loop.prompts import pinned_prompts, register_prompts
 from flywheel_pipelines.loop.recorder import Recorder, Shown
-from flywheel_pipelines.loop.writing import OFFLINE_MODEL, Writers, write_outputs
+from flywheel_pipelines.loop.writing import OFFLINE_MODEL, Predict, Writers, write_outputs
 from flywheel_pipelines.production.archive import outputs_from_archive
 from flywheel_pipelines.production.arms import publish, unanswered
 from flywheel_pipelines.production.briefs import briefs_from_candidates, briefs_from_ledger, latest_candidates
@@ -107,16 +107,17 @@ def generate(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date], wri
         manifest = store.read(tables.CYCLE_MANIFEST, flywheel.name, cycle).to_pylist()[0]
         opened = opened_with(flywheel, manifest)
         read = [(tables.CYCLE_MANIFEST, cycle)]
+        # Before anything is asked: what cannot be ranked must not be paid.
+        predict = _predictor(store, opened.name, manifest)
         if opened.writer is not None:
             prompts = pinned_prompts(store, opened.name, manifest)
-            outputs, shown = write_outputs(opened, recorder, cycle, manifest, prompts, writers, predict=_predict)
+            outputs, shown = write_outputs(opened, recorder, cycle, manifest, prompts, writers, predict=predict)
             read += [(tables.BRIEFS, cycle), (tables.LLM_REQUESTS, cycle)]
         else:
             candidates = latest_candidates(store.read(tables.ARCHIVE_CANDIDATES, opened.name, cycle))
-            predicted = _predict(store, opened.name, manifest, candidates)
             outputs = outputs_from_archive(
                 candidates,
-                predicted,
+                predict(candidates),
                 flywheel=opened.name,
                 cycle=cycle,
                 prompt_version=manifest["prompt_version"],
@@ -293,11 +294,14 @@ def _manifest_inputs(manifest: pa.Table, cycle: date) -> list[tuple[tables.Table
     return [(tables.BRIEFS, cycle), *((table, predecessor) for table in learned if predecessor)]
 
 
-def _predict(store: Lake, flywheel: str, manifest: dict[str, object], outputs: pa.Table) -> np.ndarray:
-    """Predictions of the pinned scoring model for rows with text and segment; zeros while there is no model."""
+def _predictor(store: Lake, flywheel: str, manifest: dict[str, object]) -> Predict:
+    """What the pinned scoring model predicts; zeros while there is no model.
+
+    Raises CycleOrderError when the cycle that it came from was closed again since, with another model.
+    """
     pinned, predecessor = manifest["scoring_model_version"], manifest["predecessor"]
     if pinned == NOTHING_LEARNED or not isinstance(predecessor, date):
-        return np.zeros(outputs.num_rows)
+        return lambda outputs: np.zeros(outputs.num_rows)
     row = store.read(tables.SCORING_MODEL, flywheel, predecessor).to_pylist()[0]
     if row["model_version"] != pinned:
         raise CycleOrderError(
@@ -306,4 +310,4 @@ def _predict(store: Lake, flywheel: str, manifest: dict[str, object], outputs: p
             "anew with the present learning, rerun from cycle_manifest on with the run config repin: true."
         )
     model = model_from_tables(row, store.read(tables.SCORING_MODEL_TERMS, flywheel, predecessor))
-    return model.predict(outputs.column("text").to_pylist(), outputs.column("segment").to_pylist())
+    return lambda outputs: model.predict(outputs["text"].to_pylist(), outputs["segment"].to_pylist())

@@ -31,7 +31,8 @@ from flywheel_pipelines.production.planning import PlannedRequest, PromptInUse, 
 from flywheel_pipelines.spec import LlmProducer
 
 OFFLINE_MODEL = "offline-writer"
-Predict = Callable[[Lake, str, dict[str, object], pa.Table], np.ndarray]
+Predict = Callable[[pa.Table], np.ndarray]
+"""Predictions for rows with text and segment."""
 
 
 class Writers(Protocol):
@@ -159,7 +160,7 @@ def write_outputs(
     references = [reference for prompt in prompts.values() for reference in prompt.references]
     blocked = blocked_reasons(outputs, briefs, references, flywheel.spec.guardrails, schema)
     outputs = judged(outputs, blocked)
-    outputs = ranked(outputs, predict(store, flywheel.name, manifest, outputs).tolist())
+    outputs = ranked(outputs, predict(outputs).tolist())
     before = store.read(tables.GENERATED_OUTPUTS, flywheel.name, cycle)
     shown: Shown = {
         "requests": report.words,

@@ -32,7 +32,7 @@ Feedback = Literal["full", "partial"]
 OnCycle = Callable[[date, int, int], None]
 SOURCE_PREFIX = "replay of "
 OWN_SOURCES = ("quality floor in *", "prompt")
-"""Patterns of what opening a cycle records by itself; a flywheel that holds more than this and a replay is somebody's own."""
+"""Patterns of what opening a cycle records; a flywheel that holds more than this and a replay is somebody's own."""
 
 
 @dataclass(frozen=True)
