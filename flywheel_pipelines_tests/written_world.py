@@ -22,10 +22,12 @@ from flywheel_pipelines.cycles import cycle_start
 from flywheel_pipelines.feedback.landing import land_file, measures_of
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
-from flywheel_pipelines.llm.offline import application
+from flywheel_pipelines.llm.batch_calls import ENDPOINT
+from flywheel_pipelines.llm.offline import application, batches
 from flywheel_pipelines.llm.offline.answering import chat_completion
 from flywheel_pipelines.llm.offline.server import OfflineServer
 from flywheel_pipelines.loop.flywheel import Flywheel
+from flywheel_pipelines.loop.writing import OFFLINE_MODEL
 from flywheel_pipelines.paths import DATA_DIR_VARIABLE, DataPaths
 from flywheel_pipelines.simulation.audience import Audience
 from flywheel_pipelines.simulation.market import kind_of
@@ -137,7 +139,7 @@ class WrittenWorld:
             yield
 
     def audience(self, **options: Any) -> Audience:
-        return Audience(kind_of(measures_of(self.spec)), seed=3, **options)
+        return Audience(kind_of(measures_of(self.spec)), seed=4, **options)
 
     def copy_to(self, root: Path) -> WrittenWorld:
         shutil.copytree(self.root, root, dirs_exist_ok=True)
@@ -205,7 +207,7 @@ class WrittenWorld:
 
 
 class CountedServer:
-    """The offline writer behind real HTTP as if it were a provider; it keeps what arrived, and can be told to babble."""
+    """The offline writer as if it were a provider: it keeps what arrived, and can be told to babble."""
 
     KEY = "sk-test-recognisable-4711"
 
@@ -226,7 +228,7 @@ class CountedServer:
 
     def answer(self, body: dict[str, Any]) -> dict[str, Any]:
         self.arrived.append(body)
-        completion = chat_completion(body)
+        completion = chat_completion({**body, "model": OFFLINE_MODEL}) | {"model": body["model"]}
         if self.babbles(prompt_of(body)):
             completion["choices"][0]["message"]["content"] = "I would rather not."
         return completion
@@ -237,6 +239,7 @@ def counted_server(**options: Any) -> Iterator[CountedServer]:
     with OfflineServer(**options) as server, pytest.MonkeyPatch.context() as patch:
         counted = CountedServer(server)
         patch.setattr(application, "chat_completion", counted.answer)
+        patch.setattr(batches, "ENDPOINTS", {ENDPOINT: counted.answer})
         yield counted
 
 

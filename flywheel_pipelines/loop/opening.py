@@ -218,9 +218,8 @@ def _pin(
 ) -> pa.Table:
     """Register the floor and the prompts, and pin what the last closed cycle hands over."""
     spec = options.applied_to(flywheel.spec)
-    is_simulated = flywheel.writer is not None and writers.is_offline
-    if is_simulated:
-        if not options.is_synthetic:
+    if flywheel.writer is not None and (writers.is_offline or flywheel.writer.model == OFFLINE_MODEL):
+        if writers.is_offline and not options.is_synthetic:
             _refuse_offline_after_real(flywheel, store, cycle)
         spec = _written_offline(spec)
     predecessor = _predecessor(flywheel, store, cycle, allow_gap=options.allow_gap)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from typing import Any
 
@@ -11,14 +10,15 @@ import pytest
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines_tests.written_world import NAME, WEEKS, WrittenWorld
 
-CYCLES = WEEKS[:3]
+CYCLES, OPEN = WEEKS[:3], WEEKS[3]
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> WrittenWorld:
-    """Three cycles, opened and closed. Read only."""
+    """Three cycles, opened and closed, and a fourth that is open. Read only."""
     world = WrittenWorld.make(tmp_path_factory.mktemp("written"))
     world.play(len(CYCLES))
+    assert world.open(OPEN, is_synthetic=True).success
     return world
 
 
@@ -62,23 +62,28 @@ def test_outputs_of_the_flywheel_name_the_references_that_they_were_shown(writte
 
 
 def test_the_next_prompt_holds_the_winners_of_the_cycle_before(written: WrittenWorld) -> None:
+    corpus = [row["reference_id"] for row in written.rows(tables.REFERENCE_CORPUS, CYCLES[-1])]
+    shown = [reference["reference_id"] for reference in prompts_of(written)[written.manifest(OPEN)["prompt_version"]]]
+    promoted = {row["output_id"] for row in written.rows(tables.SCORED_OUTPUTS) if row["decision"] == "promote"}
+    assert len(shown) > 1
+    assert sorted(shown) == sorted(corpus)
+    assert set(shown) <= promoted
+
+
+def test_no_prompt_shows_what_was_not_published_before(written: WrittenWorld) -> None:
     prompts = prompts_of(written)
-    n_winners = []
-    for before, cycle in itertools.pairwise(CYCLES):
-        corpus = [row["reference_id"] for row in written.rows(tables.REFERENCE_CORPUS, before)]
-        shown = [reference["reference_id"] for reference in prompts[written.manifest(cycle)["prompt_version"]]]
-        promoted = {r["output_id"] for r in written.rows(tables.SCORED_OUTPUTS) if r["decision"] == "promote"}
-        assert sorted(shown) == sorted(corpus)
-        assert set(shown) <= promoted
-        n_winners.append(len(shown))
-    assert n_winners[-1] > 0
+    for cycle in (*CYCLES, OPEN):
+        earlier = {row["output_id"] for row in written.rows(tables.PUBLISHED_OUTPUTS) if row["cycle"] < cycle}
+        assert {
+            reference["reference_id"] for reference in prompts[written.manifest(cycle)["prompt_version"]]
+        } <= earlier
 
 
 def test_the_control_stays_on_the_treadmill_in_every_cycle(written: WrittenWorld) -> None:
     outputs, messages = outputs_of(written, "control"), sent(written)
     references = {quoted(ref["text"]) for refs in prompts_of(written).values() for ref in refs}
     assert references
-    assert {row["cycle"] for row in outputs} == set(CYCLES)
+    assert {row["cycle"] for row in outputs} == {*CYCLES, OPEN}
     assert {row["prompt_version"] for row in outputs} == {written.manifest(CYCLES[0])["prompt_version"]}
     assert {len(row["reference_ids"]) for row in outputs} == {0}
     assert not any(text in messages[row["request_key"]] for row in outputs for text in references)
