@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flywheel_pipelines import cli
+from flywheel_pipelines.cli import making
 from flywheel_pipelines.paths import PROJECT_ROOT
 from flywheel_pipelines.spec import load_spec
 from flywheel_pipelines_tests.cli.runner import Run
@@ -20,7 +20,7 @@ from flywheel_pipelines_tests.cli.runner import Run
 # -- making flywheels ------------------------------------------------------------------------------------------------
 @pytest.fixture
 def defs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(cli, "DEFS_DIR", tmp_path / "defs")
+    monkeypatch.setattr(making, "DEFS_DIR", tmp_path / "defs")
     return tmp_path / "defs"
 
 

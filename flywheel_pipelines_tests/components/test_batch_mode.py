@@ -61,8 +61,8 @@ def tick(world: WrittenWorld, server: CountedServer) -> list[dg.RunRequest | dg.
     sensor = world.definitions().resolve_sensor_def(f"{NAME}__batches")
     resources = {"lake": LakeResource(duckdb=DuckDBResource(database=":memory:")), "llm": LlmResource()}
     with world.in_force(**server.environment), dg.DagsterInstance.ephemeral() as instance:
-        found = sensor(dg.build_sensor_context(instance=instance, resources=resources))
-        return [one for one in found or [] if one is not None]
+        with dg.build_sensor_context(instance=instance, resources=resources) as context:
+            return list(sensor(context) or [])  # type: ignore[arg-type]
 
 
 def materialized(result: dg.ExecuteInProcessResult) -> set[str]:
