@@ -79,13 +79,14 @@ def run_demo(plan: DemoPlan, paths: DataPaths, on_cycle: OnCycle = lambda *_: No
     """
     lake = Lake(paths.lake)
     total = plan.n_cycles * len(plan.specs)
+    # Whatever cannot be played is refused before anything is replaced.
+    played = [(plan.season(spec), sample_briefs(spec)) for spec in plan.specs]
     with _no_provider(), open_instance(paths) as instance:
         definitions = load_definitions()
         for spec in plan.specs:
             replace_earlier(lake, instance, definitions, spec.name, own=OWN_SOURCES, what=TAG)
-        for number, spec in enumerate(plan.specs):
-            season = plan.season(spec)
-            deliver_briefs(season.flywheel, sample_briefs(spec), lake, cycle_start(spec.start) - timedelta(days=1))
+        for number, (season, briefs) in enumerate(played):
+            deliver_briefs(season.flywheel, briefs, lake, cycle_start(season.cycles[0]) - timedelta(days=1))
 
             def counted(cycle: date, done: int, _: int, before: int = number * plan.n_cycles) -> None:
                 on_cycle(cycle, before + done, total)

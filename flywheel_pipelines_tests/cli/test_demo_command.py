@@ -1,4 +1,4 @@
-"""`flywheel demo`, `report` and `ingest`: simulated and called so, offline whatever is configured, nobody's data lost."""
+"""`flywheel demo`, `report` and `ingest`: simulated and called so, always offline, nobody's data lost."""
 
 from __future__ import annotations
 
