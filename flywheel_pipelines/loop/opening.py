@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from flywheel_pipelines.errors import CycleOrderError, FlywheelError
 from flywheel_pipelines.lake import tables
@@ -69,17 +70,31 @@ class OpenOptions:
 
 
 def collect_briefs(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) -> Shown:
-    """`briefs`: what is to be produced, from the archive's candidates or from the feed."""
+    """`briefs`: what is to be produced, from the archive's candidates or from the feed.
+
+    In a published cycle a brief stays as it was answered; what was corrected since counts in the next attempt, and what
+    came late is added.
+    """
     store = recorder.store
     for cycle in cycles:
         if flywheel.writer is not None:
-            briefs = briefs_from_ledger(store.read(tables.BRIEF_LEDGER, flywheel.name, cycle))
-            read = [(tables.BRIEF_LEDGER, cycle)]
-        else:
-            candidates = latest_candidates(store.read(tables.ARCHIVE_CANDIDATES, flywheel.name, cycle))
-            briefs, read = briefs_from_candidates(candidates), [(tables.ARCHIVE_CANDIDATES, cycle)]
-        recorder.write(tables.BRIEFS, briefs, cycle, read)
+            is_published = store.has(tables.PUBLISHED_OUTPUTS, flywheel.name, cycle)
+            _write_briefs(flywheel, recorder, cycle, keep=is_published)
+            continue
+        candidates = latest_candidates(store.read(tables.ARCHIVE_CANDIDATES, flywheel.name, cycle))
+        recorder.write(tables.BRIEFS, briefs_from_candidates(candidates), cycle, [(tables.ARCHIVE_CANDIDATES, cycle)])
     return {}
+
+
+def _write_briefs(flywheel: Flywheel, recorder: Recorder, cycle: date, *, keep: bool) -> None:
+    """The briefs of the feed as they are known now; with `keep`, those that the cycle has already stay as they are."""
+    store = recorder.store
+    briefs = briefs_from_ledger(store.read(tables.BRIEF_LEDGER, flywheel.name, cycle))
+    if keep:
+        answered = store.read(tables.BRIEFS, flywheel.name, cycle).select(tables.BRIEFS.columns)
+        is_known = pc.field("brief_id").isin(answered["brief_id"].to_pylist())
+        briefs = pa.concat_tables([answered.cast(briefs.schema), briefs.filter(~is_known)]).sort_by("brief_id")
+    recorder.write(tables.BRIEFS, briefs, cycle, [(tables.BRIEF_LEDGER, cycle)])
 
 
 def pin_manifest(
@@ -90,12 +105,16 @@ def pin_manifest(
     for cycle in cycles:
         is_published = store.has(tables.PUBLISHED_OUTPUTS, flywheel.name, cycle)
         before = store.read(tables.CYCLE_MANIFEST, flywheel.name, cycle).drop_columns(["cycle"])
+        attempt = _next_attempt(before, options, is_published=is_published)
         if is_published and not options.repin:
             # Published history is not recomputed: what went out went out with these versions.
-            manifest = _with_attempt(before, _next_attempt(before, options, is_published=True))
+            manifest = _with_attempt(before, attempt)
         else:
-            attempt = _next_attempt(before, options, is_published=is_published)
             manifest = _pin(flywheel, store, cycle, options, writers, attempt)
+        if flywheel.writer is not None and is_published and attempt > before["attempt"][0].as_py():
+            # The attempt first: a kill in between must not leave it to the earlier one to answer other briefs.
+            store.write(tables.CYCLE_MANIFEST, manifest, flywheel=flywheel.name, cycle=cycle)
+            _write_briefs(flywheel, recorder, cycle, keep=False)
         recorder.write(tables.CYCLE_MANIFEST, manifest, cycle, _manifest_inputs(manifest, cycle))
     return {"carried_in": manifest.to_pylist()[0] if manifest.num_rows else {}}
 

@@ -265,8 +265,12 @@ def test_the_offline_writer_serves_the_openai_client_until_it_is_stopped() -> No
             greeting = "".join(server.stdout.readline() for _ in range(3))
             address = next(word for word in greeting.split() if word.startswith("http://127.0.0.1:"))
             client = OpenAI(base_url=address, api_key="none", max_retries=0)
-            messages = [{"role": "user", "content": "Write a subject line about bread."}]
-            said = [client.chat.completions.create(model="offline-writer", messages=messages) for _ in range(2)]
+            said = [
+                client.chat.completions.create(
+                    model="offline-writer", messages=[{"role": "user", "content": "Write a subject line about bread."}]
+                )
+                for _ in range(2)
+            ]
             client.close()
         finally:
             server.terminate()

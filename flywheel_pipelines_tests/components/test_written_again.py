@@ -221,6 +221,56 @@ def test_an_attempt_that_has_not_gone_out_is_kept_when_it_is_tried_again(server:
     assert 0 < len(asked) < 10
 
 
+# -- briefs that changed since ---------------------------------------------------------------------------------------
+def deliver(world: WrittenWorld, *rows: str) -> None:
+    """More rows of the briefs' feed, a day after the cycle was opened."""
+    path = world.root / "more.csv"
+    path.write_text("\n".join(["brief_id,week,segment,title,locale,product,facts", *rows]) + "\n", encoding="utf-8")
+    land_file(world.lake, world.spec, "leads", path, recorded_at=later(FIRST, days=1))
+
+
+CORRECTED = f"w0b1,{FIRST},garages,Rota planning for garages,en,rota planner,Saves 77 hours a week"
+LATE = f"w0late,{FIRST},garages,Parts for garages,en,parts list,Saves 55 hours a week"
+
+
+def test_a_brief_corrected_after_publishing_changes_nothing_that_went_out(
+    copied: WrittenWorld, server: CountedServer
+) -> None:
+    """Or the text on record would be another than the one that was sent."""
+    before = copied.bytes_of("briefs", *PRODUCED)
+    deliver(copied, CORRECTED)
+    result, asked = server.asked_by(lambda: copied.open(FIRST, server))
+    assert result.success
+    assert asked == []
+    assert changed_files(before, copied.bytes_of("briefs", *PRODUCED)) == []
+
+
+@pytest.mark.parametrize("options", [{"attempt": 2}, {"repin": True}])
+def test_another_attempt_is_written_from_the_corrected_brief(
+    copied: WrittenWorld, server: CountedServer, options: dict[str, Any]
+) -> None:
+    deliver(copied, CORRECTED)
+    result, asked = server.asked_by(lambda: copied.open(FIRST, server, **options))
+    assert result.success
+    assert len(asked) == 10
+    assert any("Saves 77 hours" in prompt for prompt in asked)
+    before = copied.bytes_of()
+    assert server.asked_by(lambda: copied.open(FIRST, server))[1] == []
+    assert changed_files(before, copied.bytes_of()) == []
+
+
+def test_a_brief_that_came_late_is_added_to_a_published_cycle(copied: WrittenWorld, server: CountedServer) -> None:
+    before = published(copied)
+    deliver(copied, CORRECTED, LATE)
+    result, asked = server.asked_by(lambda: copied.open(FIRST, server))
+    assert result.success
+    assert asked
+    assert all("Saves 55 hours" in prompt for prompt in asked)
+    after = published(copied)
+    assert {brief: row for brief, row in after.items() if brief in before} == before
+    assert after.keys() - before.keys() == {"w0late"}
+
+
 # -- learning that changed since -------------------------------------------------------------------------------------
 SECOND, THIRD = WEEKS[1], WEEKS[2]
 KEPT = (*OPEN_TABLES, "prompt_versions", "llm_requests")
