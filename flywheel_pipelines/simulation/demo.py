@@ -85,6 +85,7 @@ def run_demo(plan: DemoPlan, paths: DataPaths, on_cycle: OnCycle = lambda *_: No
         definitions = load_definitions()
         for spec in plan.specs:
             replace_earlier(lake, instance, definitions, spec.name, own=OWN_SOURCES, what=TAG)
+            _remove_files(paths, spec.name)
         for number, (season, briefs) in enumerate(played):
             deliver_briefs(season.flywheel, briefs, lake, cycle_start(season.cycles[0]) - timedelta(days=1))
 
@@ -94,6 +95,14 @@ def run_demo(plan: DemoPlan, paths: DataPaths, on_cycle: OnCycle = lambda *_: No
             play(season, DagsterStage(season.flywheel, definitions, instance), lake, paths, counted)
         execute_job(definitions.resolve_job_def("warehouse__publish"), instance, [], {}, TAG)
     return [write_report(paths, spec) for spec in plan.specs]
+
+
+def _remove_files(paths: DataPaths, flywheel: str) -> None:
+    """What an earlier demo sent out and was told; its cycles are gone, and the present ones may be fewer."""
+    sent = (paths.outbox / flywheel).glob("*")
+    told = (paths.inbox / flywheel).glob("*/simulated-*.csv")
+    for path in (*sent, *told):
+        path.unlink()
 
 
 @contextmanager

@@ -183,12 +183,14 @@ def paid(lake: Lake, row: dict[str, object]) -> None:
 def test_a_demo_replaces_an_earlier_demo_and_gives_the_same_bytes(
     demonstrated: tuple[DataPaths, Ran], run: Run, empty: Path
 ) -> None:
-    first = run("demo", "--cycles", "1", "--flywheel", FLYWHEEL)
+    first = run("demo", "--cycles", "3", "--flywheel", FLYWHEEL)
     assert first.code == 0, first.err
     again = run("demo", "--cycles", "2", "--flywheel", FLYWHEEL)
     assert again.code == 0, again.err
     own = ("llm_requests", "batches", "input_versions")
     assert fingerprint(empty / "lake", *own) == fingerprint(demonstrated[0].lake, *own)
+    for folder in ("outbox", "inbox", "reports"):
+        assert fingerprint(empty / folder) == fingerprint(demonstrated[0].root / folder)
 
 
 # -- ingest ----------------------------------------------------------------------------------------------------------

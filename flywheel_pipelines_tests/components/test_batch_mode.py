@@ -60,9 +60,12 @@ def tick(world: WrittenWorld, server: CountedServer) -> list[dg.RunRequest | dg.
     """One evaluation of the sensor."""
     sensor = world.definitions().resolve_sensor_def(f"{NAME}__batches")
     resources = {"lake": LakeResource(duckdb=DuckDBResource(database=":memory:")), "llm": LlmResource()}
-    with world.in_force(**server.environment), dg.DagsterInstance.ephemeral() as instance:
-        with dg.build_sensor_context(instance=instance, resources=resources) as context:
-            return list(sensor(context) or [])  # type: ignore[arg-type]
+    with (
+        world.in_force(**server.environment),
+        dg.DagsterInstance.ephemeral() as instance,
+        dg.build_sensor_context(instance=instance, resources=resources) as context,
+    ):
+        return list(sensor(context) or [])  # type: ignore[arg-type]
 
 
 def materialized(result: dg.ExecuteInProcessResult) -> set[str]:

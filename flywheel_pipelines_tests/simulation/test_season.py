@@ -17,8 +17,11 @@ from flywheel_pipelines.lake.versions import stale_cycles
 from flywheel_pipelines.loop import closing
 from flywheel_pipelines.loop.recorder import Recorder
 from flywheel_pipelines.momentum.summary import summarise
+from flywheel_pipelines.paths import DEFS_DIR
+from flywheel_pipelines.simulation.demo import DemoPlan
 from flywheel_pipelines.simulation.direct_writers import DirectWriters
 from flywheel_pipelines.simulation.season import PlainStage, Season, Stage, play
+from flywheel_pipelines.spec import load_spec
 from flywheel_pipelines_tests.small_world import changed_files, fingerprint
 from flywheel_pipelines_tests.written_world import NAME, WEEKS, WrittenWorld
 
@@ -181,6 +184,19 @@ def test_without_a_floor_everything_measured_is_fed_back(plain: WrittenWorld, tm
 
 def n_promoted(world: WrittenWorld, cycle: Any) -> int:
     return sum(row["decision"] == "promote" for row in world.rows(tables.SCORED_OUTPUTS, cycle))
+
+
+def test_through_dagster_the_floor_can_be_left_out_of_a_cycle(tmp_path: Path) -> None:
+    world = WrittenWorld.make(tmp_path)
+    assert world.open(CYCLES[0], floor="off").success
+    assert json.loads(world.manifest(CYCLES[0])["settings"])["floor"]["above"] == "off"
+
+
+def test_a_plan_of_a_demo_hands_on_what_its_options_say() -> None:
+    spec = load_spec(DEFS_DIR / "outreach" / "defs.yaml")
+    season = DemoPlan((spec,), n_cycles=4, seed=9, world="flat", floor="off").season(spec)
+    assert (season.audience.world, season.audience.seed, season.floor, len(season.cycles)) == ("flat", 9, "off", 4)
+    assert DemoPlan((spec,)).season(spec).floor is None
 
 
 def test_the_yaml_is_not_changed_by_a_season_without_a_floor(tmp_path: Path) -> None:
