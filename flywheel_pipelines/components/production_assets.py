@@ -35,8 +35,15 @@ class OpenConfig(dg.Config):
 
     def options(self) -> OpenOptions:
         """The same as the loop's own options."""
-        values = {name: getattr(self, name) for name in type(self).model_fields}
-        return OpenOptions(**(values | {"recorded_at": instant(self.recorded_at)}))
+        return OpenOptions(
+            allow_gap=self.allow_gap,
+            repin=self.repin,
+            attempt=self.attempt,
+            recorded_at=instant(self.recorded_at),
+            publish=self.publish,
+            floor=self.floor,
+            is_synthetic=self.is_synthetic,
+        )
 
 
 class ProduceConfig(dg.Config):
