@@ -53,7 +53,11 @@ PRODUCER = {
     "max_failed": 0.0,
     "prices": {MODEL: {"input": 1.0, "output": 2.0}},
 }
-GUARDRAILS = {"claims": "any", "links": "any", "near_copy": None, "personal_data": "allow"}
+RULES: dict[str, Any] = {
+    "guardrails": {"claims": "any", "links": "any", "near_copy": None, "personal_data": "allow"},
+    # A number, so that the first cycle, which has no past, can be judged as well.
+    "floor": {"above": 0.1},
+}
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class Played:
 def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
     """Three cycles, each opened, measured and closed through Dagster."""
     with llama_server(tmp_path_factory.mktemp("llama")) as server:
-        world = WrittenWorld.make(tmp_path_factory.mktemp("foreign") / "w", producer=PRODUCER, guardrails=GUARDRAILS)
+        world = WrittenWorld.make(tmp_path_factory.mktemp("foreign") / "w", producer=PRODUCER, **RULES)
         (world.folder / "letter.json").write_text(json.dumps(SCHEMA), encoding="utf-8")
         asked = []
         for cycle in CYCLES:
@@ -171,9 +175,7 @@ def test_winners_are_shown_to_the_next_cycle(played: Played, cycle: date) -> Non
     before = [known for known in CYCLES if known < cycle]
     winners = set().union(*(promoted(played.world, known) for known in before))
     texts = {row["output_id"]: row["text"] for row in played.world.rows(tables.GENERATED_OUTPUTS)}
-    prompts = {
-        row["request_key"]: json.loads(row["messages"])[-1]["content"] for row in played.requests(cycle)
-    }
+    prompts = {row["request_key"]: json.loads(row["messages"])[-1]["content"] for row in played.requests(cycle)}
     shown = 0
     for row in played.world.rows(tables.GENERATED_OUTPUTS, cycle):
         assert row["arm"] == "flywheel" or not row["reference_ids"]
