@@ -19,7 +19,7 @@ LLAMA := .venv-llama
 .PHONY: help install demo test test-all check format dev bench lock clean llama-server
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 install: $(STAMP) $(MANIFEST) ## Set up .venv (every other target does this by itself)
 
