@@ -51,9 +51,15 @@ def demo(
 
     paths = DataPaths.from_environment()
     specs = tuple(spec_named(name) for name in flywheel or DEMO_FLYWHEELS)
-    plan = DemoPlan(specs, n_cycles=cycles, seed=seed, world=world, floor=None if floor == "on" else floor)
+    plan = DemoPlan(
+        specs,
+        n_cycles=cycles,
+        seed=seed,
+        world="flat" if world == "flat" else "lively",
+        floor=None if floor == "on" else floor,
+    )
     with progress("cycles") as on_cycle:
-        reports = run_demo(plan, paths, on_cycle)
+        reports = run_demo(plan, paths, lambda done, total: on_cycle(None, done, total))
     if as_json:
         print_json([report.as_dict() for report in reports])
         return

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import date
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 
 def batch_header(rows: pa.Table, *, source: str, cycle: date | None) -> dict[str, object]:
@@ -13,7 +12,7 @@ def batch_header(rows: pa.Table, *, source: str, cycle: date | None) -> dict[str
     return {
         "batch_id": rows["batch_id"][0].as_py(),
         "source": source,
-        "recorded_at": pc.max(rows["recorded_at"]).as_py(),
+        "recorded_at": max(rows["recorded_at"].to_pylist()),
         "n_rows": rows.num_rows,
         "n_quarantined": 0,
         "first_cycle": cycle,

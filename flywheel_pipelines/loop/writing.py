@@ -158,8 +158,8 @@ def write_outputs(
     references = [reference for prompt in prompts.values() for reference in prompt.references]
     blocked = blocked_reasons(outputs, briefs, references, flywheel.spec.guardrails, schema)
     outputs = judged(outputs, blocked)
-    outputs = ranked(outputs, predict(store, flywheel.name, manifest, outputs).tolist())
     before = store.read(tables.GENERATED_OUTPUTS, flywheel.name, cycle)
+    outputs = ranked(outputs, _predictions(outputs, before, lambda new: predict(store, flywheel.name, manifest, new)))
     shown: Shown = {
         "requests": report.words,
         "n_failed": len(report.failures),
@@ -167,3 +167,16 @@ def write_outputs(
         "cost": report.cost if report.cost is not None else "unknown",
     }
     return superseded_by(before, outputs, manifest["attempt"]), shown
+
+
+def _predictions(outputs: pa.Table, before: pa.Table, predict: Callable[[pa.Table], np.ndarray]) -> list[float]:
+    """One prediction per output. Those that were made before stand: they are what the choice rested on.
+
+    A correction of earlier cycles replaces the model that a manifest pinned, so asking it again would give others.
+    """
+    known = dict(zip(before["output_id"].to_pylist(), before["predicted"].to_pylist(), strict=True))
+    ids = outputs["output_id"].to_pylist()
+    new = outputs.filter(pa.array([output_id not in known for output_id in ids], pa.bool_()))
+    if new.num_rows:
+        known |= dict(zip(new["output_id"].to_pylist(), predict(new).tolist(), strict=True))
+    return [known[output_id] for output_id in ids]
