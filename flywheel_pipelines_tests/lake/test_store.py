@@ -88,8 +88,8 @@ def test_nothing_written_yet_reads_as_an_empty_typed_table(lake: Lake) -> None:
     [
         (briefs("a").drop_columns(["title"]), "missing column(s) title"),
         (briefs("a").append_column("mood", pa.array(["fine"])), "unknown column(s) mood"),
-        (briefs("a").set_column(3, "n_candidates", pa.array(["two"])), "column n_candidates: found type string"),
-        (briefs("a").set_column(3, "n_candidates", pa.array([2.5])), "column n_candidates: found type double"),
+        (briefs("a").set_column(5, "n_candidates", pa.array(["two"])), "column n_candidates: found type string"),
+        (briefs("a").set_column(5, "n_candidates", pa.array([2.5])), "column n_candidates: found type double"),
         (briefs("a").set_column(1, "segment", pa.array([None], pa.string())), "column segment: 1 of 1 values are null"),
         (briefs("a", "a"), "repeat the key (brief_id)"),
     ],
