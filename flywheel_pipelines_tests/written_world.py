@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -20,14 +22,21 @@ from flywheel_pipelines.cycles import cycle_start
 from flywheel_pipelines.feedback.landing import land_file, measures_of
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
+from flywheel_pipelines.llm.batch_calls import ENDPOINT
+from flywheel_pipelines.llm.offline import application, batches
+from flywheel_pipelines.llm.offline.answering import chat_completion
+from flywheel_pipelines.llm.offline.server import OfflineServer
 from flywheel_pipelines.loop.flywheel import Flywheel
+from flywheel_pipelines.loop.writing import OFFLINE_MODEL
 from flywheel_pipelines.paths import DATA_DIR_VARIABLE, DataPaths
 from flywheel_pipelines.simulation.audience import Audience
 from flywheel_pipelines.simulation.market import kind_of
 from flywheel_pipelines.simulation.season import DagsterStage, Season, play
 from flywheel_pipelines.spec import FlywheelSpec, load_spec
+from flywheel_pipelines_tests.small_world import fingerprint
 
-NAME = "letters"
+NAME = "offers"
+"""Arms are drawn by name; with this one every cycle has briefs in both."""
 START = date(2026, 1, 5)
 WEEKS = [START + timedelta(weeks=number) for number in range(8)]
 N_BRIEFS = 6
@@ -50,7 +59,7 @@ SETTINGS: dict[str, Any] = {
         "output": "letter.json",
         "prices": {"gpt-5-mini": {"input": 0.25, "output": 2.0}, "offline-writer": {"input": 0.25, "output": 2.0}},
     },
-    "arms": {"control": 0.3},
+    "arms": {"control": 0.34},
     "metrics": {"reply_rate": {"kind": "rate", "successes": "replies", "exposure": "sends"}},
     "floor": {"metric": "reply_rate", "above": "mean", "min_exposure": 30, "confidence": 0.8},
     "feeds": {
@@ -59,6 +68,8 @@ SETTINGS: dict[str, Any] = {
     },
 }
 SEGMENTS = ("bakeries", "garages")
+WRITING = ("generated_outputs", "published_outputs")
+OPEN_TABLES = ("briefs", "cycle_manifest", *WRITING)
 
 
 @dataclass(frozen=True)
@@ -109,7 +120,9 @@ class WrittenWorld:
 
     def definitions(self) -> dg.Definitions:
         """The component of the YAML, with the resources it needs."""
-        made = FlywheelComponent(self.spec, self.folder).build_defs(None)  # type: ignore[arg-type]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            made = FlywheelComponent(self.spec, self.folder).build_defs(None)  # type: ignore[arg-type]
         duckdb = DuckDBResource(database=":memory:")
         resources = {"lake": LakeResource(duckdb=duckdb), "llm": LlmResource()}
         return dg.Definitions.merge(made, dg.Definitions(resources=resources))
@@ -126,11 +139,15 @@ class WrittenWorld:
             yield
 
     def audience(self, **options: Any) -> Audience:
-        return Audience(kind_of(measures_of(self.spec)), seed=3, **options)
+        return Audience(kind_of(measures_of(self.spec)), seed=4, **options)
 
-    def play(self, n_cycles: int) -> Season:
+    def copy_to(self, root: Path) -> WrittenWorld:
+        shutil.copytree(self.root, root, dirs_exist_ok=True)
+        return WrittenWorld(root)
+
+    def play(self, n_cycles: int, **season_options: Any) -> Season:
         """Open and close cycles through Dagster, before a simulated audience."""
-        season = Season.of(self.flywheel, n_cycles, self.audience())
+        season = Season.of(self.flywheel, n_cycles, self.audience(), **season_options)
         with self.in_force(), dg.DagsterInstance.ephemeral() as instance:
             play(season, DagsterStage(self.flywheel, self.definitions(), instance), self.lake, self.paths)
         return season
@@ -142,29 +159,92 @@ class WrittenWorld:
         *,
         select: list[str] | None = None,
         environment: Mapping[str, str] | None = None,
+        instance: dg.DagsterInstance | None = None,
         **config: Mapping[str, Any],
     ) -> dg.ExecuteInProcessResult:
-        """Run the job `open`, `close` or `collect` for a cycle; `config` is run config by asset."""
-        known = {"cycle_manifest": {"recorded_at": at(cycle)}} if verb == "open" else {}
-        for asset in ("generated_outputs", "published_outputs") if verb != "close" else ():
-            known[asset] = {"recorded_at": at(cycle)}
+        """Run the job `open`, `close` or `collect` for a cycle; `config` is run config by asset.
+
+        Without an instance the run is kept in one of its own.
+        """
+        dated = {"open": ("cycle_manifest", *WRITING), "collect": WRITING}.get(verb, ())
+        if self.flywheel.uses_batches and dated:
+            dated = (*dated, "llm_batches")
+        known: dict[str, dict[str, Any]] = {asset: {"recorded_at": at(cycle)} for asset in dated}
         for asset, values in config.items():
             known[asset] = {**known.get(asset, {}), **values}
         chosen = {asset: values for asset, values in known.items() if select is None or asset in select}
         ops = {f"{NAME}__{asset}": {"config": dict(values)} for asset, values in chosen.items()}
         quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-        with self.in_force(**(environment or {})), dg.DagsterInstance.ephemeral() as instance:
+        with self.in_force(**(environment or {})), ExitStack() as stack:
+            kept = instance or stack.enter_context(dg.DagsterInstance.ephemeral())
             job = self.definitions().resolve_job_def(f"{NAME}__{verb}")
             return job.execute_in_process(
                 partition_key=cycle.isoformat(),
                 run_config={"ops": ops, **quiet},
-                instance=instance,
+                instance=kept,
                 raise_on_error=False,
                 asset_selection=[dg.AssetKey([NAME, asset]) for asset in select] if select else None,
             )
 
+    def open(self, cycle: date, server: CountedServer | None = None, **manifest: Any) -> dg.ExecuteInProcessResult:
+        """Open a cycle at a server, or offline; `manifest` is the run config of the manifest."""
+        return self.run("open", cycle, environment=server.environment if server else None, cycle_manifest=manifest)
+
+    def manifest(self, cycle: date) -> dict[str, Any]:
+        return self.rows(tables.CYCLE_MANIFEST, cycle)[0]
+
+    def bytes_of(self, *of_tables: str) -> dict[str, str]:
+        """The hash of every file of the lake (or of some of its tables) and of the outbox."""
+        lake = {
+            path: digest
+            for path, digest in fingerprint(self.paths.lake).items()
+            if not of_tables or Path(path).parts[0] in of_tables
+        }
+        return lake | {f"outbox/{path}": digest for path, digest in fingerprint(self.paths.outbox).items()}
+
     def rows(self, table: tables.TableContract, cycle: date | None = None) -> list[dict[str, Any]]:
         return self.lake.read(table, NAME, cycle).to_pylist()
+
+
+class CountedServer:
+    """The offline writer as if it were a provider: it keeps what arrived, and can be told to babble."""
+
+    KEY = "sk-test-recognisable-4711"
+
+    def __init__(self, server: OfflineServer) -> None:
+        self.server = server
+        self.arrived: list[dict[str, Any]] = []
+        self.babbles: Callable[[str], bool] = lambda _: False
+        """Given the prompt: whether it is answered with what is no JSON."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"OPENAI_BASE_URL": self.server.base_url, "OPENAI_API_KEY": self.KEY}
+
+    def asked_by(self, work: Callable[[], dg.ExecuteInProcessResult]) -> tuple[dg.ExecuteInProcessResult, list[str]]:
+        """Do something; returns its result and the prompts that arrived meanwhile."""
+        before = len(self.arrived)
+        return work(), [prompt_of(body) for body in self.arrived[before:]]
+
+    def answer(self, body: dict[str, Any]) -> dict[str, Any]:
+        self.arrived.append(body)
+        completion = chat_completion({**body, "model": OFFLINE_MODEL}) | {"model": body["model"]}
+        if self.babbles(prompt_of(body)):
+            completion["choices"][0]["message"]["content"] = "I would rather not."
+        return completion
+
+
+@contextmanager
+def counted_server(**options: Any) -> Iterator[CountedServer]:
+    with OfflineServer(**options) as server, pytest.MonkeyPatch.context() as patch:
+        counted = CountedServer(server)
+        patch.setattr(application, "chat_completion", counted.answer)
+        patch.setattr(batches, "ENDPOINTS", {ENDPOINT: counted.answer})
+        yield counted
+
+
+def prompt_of(body: Mapping[str, Any]) -> str:
+    return "\n".join(message["content"] for message in body["messages"])
 
 
 def at(cycle: date) -> str:

@@ -67,4 +67,4 @@ def offline_llm(
     """Serve the offline writer: an OpenAI-compatible endpoint that [bold]simulates[/bold] a language model."""
     from flywheel_pipelines.llm.offline.server import serve
 
-    serve(host, port, say=out.print)
+    serve(host, port, say=lambda words: out.print(words, markup=False, soft_wrap=True))

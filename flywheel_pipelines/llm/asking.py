@@ -90,7 +90,7 @@ def answer_requests(
     *,
     lake: Lake,
     journal_folder: Path,
-    provider: Provider,
+    provider: Provider | Callable[[], Provider],
     settings: AskSettings,
     now: Callable[[], datetime],
     on_progress: Callable[[int, int], None] | None = None,
@@ -104,7 +104,7 @@ def answer_requests(
         requests: of one flywheel and cycle; equal ones are asked once.
         lake: where LLM_REQUESTS is read and appended to.
         journal_folder: where answers are kept until they are in the lake.
-        provider: whom to ask.
+        provider: whom to ask; a function is called only when something is left to be asked.
         settings: how.
         now: the clock; it dates rows, and nothing depends on it.
         on_progress: called with the number of requests that are done and their number in all.
@@ -138,7 +138,7 @@ def answer_requests(
             pending,
             cycle_ledger,
             folder=journal_folder,
-            provider=provider,
+            provider=provider() if callable(provider) else provider,
             settings=settings,
             on_done=(lambda n: on_progress(len(reused) + n, len(wanted))) if on_progress else None,
         )

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from flywheel_pipelines.learning.thresholds import register_threshold
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.loop.prompts import pinned_prompts, register_prompts
 from flywheel_pipelines.loop.recorder import Recorder, Shown
-from flywheel_pipelines.loop.writing import OFFLINE_MODEL, Writers, write_outputs
+from flywheel_pipelines.loop.writing import OFFLINE_MODEL, Predict, Writers, write_outputs
 from flywheel_pipelines.production.archive import outputs_from_archive
 from flywheel_pipelines.production.arms import publish, unanswered
 from flywheel_pipelines.production.briefs import briefs_from_candidates, briefs_from_ledger, latest_candidates
@@ -92,9 +93,10 @@ def pin_manifest(
         before = store.read(tables.CYCLE_MANIFEST, flywheel.name, cycle).drop_columns(["cycle"])
         if is_published and not options.repin:
             # Published history is not recomputed: what went out went out with these versions.
-            manifest = _with_attempt(before, options.attempt)
+            manifest = _with_attempt(before, _next_attempt(before, options, is_published=True))
         else:
-            manifest = _pin(flywheel, store, cycle, options, writers, before=before)
+            attempt = _next_attempt(before, options, is_published=is_published)
+            manifest = _pin(flywheel, store, cycle, options, writers, attempt)
         recorder.write(tables.CYCLE_MANIFEST, manifest, cycle, _manifest_inputs(manifest, cycle))
     return {"carried_in": manifest.to_pylist()[0] if manifest.num_rows else {}}
 
@@ -106,16 +108,17 @@ def generate(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date], wri
         manifest = store.read(tables.CYCLE_MANIFEST, flywheel.name, cycle).to_pylist()[0]
         opened = opened_with(flywheel, manifest)
         read = [(tables.CYCLE_MANIFEST, cycle)]
+        # Before anything is asked: what cannot be ranked must not be paid.
+        predictor = partial(_predictor, store, opened.name, manifest)
         if opened.writer is not None:
             prompts = pinned_prompts(store, opened.name, manifest)
-            outputs, shown = write_outputs(opened, recorder, cycle, manifest, prompts, writers, predict=_predict)
+            outputs, shown = write_outputs(opened, recorder, cycle, manifest, prompts, writers, predictor=predictor)
             read += [(tables.BRIEFS, cycle), (tables.LLM_REQUESTS, cycle)]
         else:
             candidates = latest_candidates(store.read(tables.ARCHIVE_CANDIDATES, opened.name, cycle))
-            predicted = _predict(store, opened.name, manifest, candidates)
             outputs = outputs_from_archive(
                 candidates,
-                predicted,
+                predictor()(candidates),
                 flywheel=opened.name,
                 cycle=cycle,
                 prompt_version=manifest["prompt_version"],
@@ -189,28 +192,35 @@ def _export(
     return {"outbox": [str(path) for path in written], "exported_rows": len(export.rows), "new_rows": export.n_new}
 
 
-def _with_attempt(manifest: pa.Table, attempt: int | None) -> pa.Table:
-    """The manifest with a later attempt, when one is asked for."""
-    pinned = manifest["attempt"][0].as_py()
-    if attempt is None or attempt == pinned:
-        return manifest
-    if attempt < pinned:
+def _next_attempt(before: pa.Table, options: OpenOptions, *, is_published: bool) -> int:
+    """The attempt that a cycle is produced as. Raises FlywheelError when another has taken its place already."""
+    pinned = before["attempt"][0].as_py() if before.num_rows else 1
+    # What a published cycle is produced with anew is a new attempt: the outputs that went out are kept.
+    first = pinned + 1 if is_published and options.repin else pinned
+    if options.attempt is None:
+        return first
+    if options.attempt < first:
         raise FlywheelError(
-            f"attempt: found {attempt}, but attempt {pinned} has taken its place already. Ask for {pinned + 1} to "
-            "produce the outputs once more, or leave attempt out to repeat the present ones."
+            f"attempt: found {options.attempt}, but attempt {pinned} has taken its place already. Ask for "
+            f"{pinned + 1} to produce the outputs once more, or leave attempt out to "
+            + ("have the next one." if options.repin else "repeat the present ones.")
         )
+    return options.attempt
+
+
+def _with_attempt(manifest: pa.Table, attempt: int) -> pa.Table:
+    """The manifest, produced as this attempt."""
     position = manifest.schema.get_field_index("attempt")
     return manifest.set_column(position, manifest.schema.field(position), pa.array([attempt], pa.int64()))
 
 
 def _pin(
-    flywheel: Flywheel, store: Lake, cycle: date, options: OpenOptions, writers: Writers, *, before: pa.Table
+    flywheel: Flywheel, store: Lake, cycle: date, options: OpenOptions, writers: Writers, attempt: int
 ) -> pa.Table:
     """Register the floor and the prompts, and pin what the last closed cycle hands over."""
     spec = options.applied_to(flywheel.spec)
-    is_simulated = flywheel.writer is not None and writers.is_offline
-    if is_simulated:
-        if not options.is_synthetic:
+    if flywheel.writer is not None and (writers.is_offline or flywheel.writer.model == OFFLINE_MODEL):
+        if writers.is_offline and not options.is_synthetic:
             _refuse_offline_after_real(flywheel, store, cycle)
         spec = _written_offline(spec)
     predecessor = _predecessor(flywheel, store, cycle, allow_gap=options.allow_gap)
@@ -219,7 +229,6 @@ def _pin(
     threshold = register_threshold(spec.floor, spec.metric.better, cycle, options.now())
     store.append_batch(spec.name, threshold.header, {tables.THRESHOLDS: threshold.rows})
     gap = carried.predecessor is not None and carried.predecessor != flywheel.previous(cycle)
-    attempts = before["attempt"].to_pylist()
     return build_manifest(
         carried,
         spec,
@@ -228,21 +237,21 @@ def _pin(
         control_prompt_version=prompts.control.version,
         challenger_prompt_version=prompts.challenger.version if prompts.challenger else None,
         output_schema=flywheel.output_schema(),
-        # What a published cycle is produced with anew is a new attempt: the outputs that went out are kept.
-        attempt=options.attempt or (attempts[0] + 1 if attempts and options.repin else 1),
+        attempt=attempt,
     )
 
 
 def _refuse_offline_after_real(flywheel: Flywheel, store: Lake, cycle: date) -> None:
     """A key that went missing must not fill a real flywheel with simulated texts."""
-    before = store.read(tables.CYCLE_MANIFEST, flywheel.name, flywheel.previous(cycle), columns=["model"])
-    if before.num_rows and before["model"][0].as_py() != OFFLINE_MODEL:
-        raise FlywheelError(
-            f"Cycle {flywheel.previous(cycle)} of {flywheel.name} was written by {before['model'][0].as_py()}, but no "
-            f"provider is configured now, so cycle {cycle} would be written by the offline writer, which only "
-            "simulates. Set OPENAI_API_KEY, or OPENAI_BASE_URL for an endpoint of your own; to simulate on purpose, "
-            "open the cycle with the run config is_synthetic: true."
-        )
+    for known in (cycle, flywheel.previous(cycle)):
+        model = store.read(tables.CYCLE_MANIFEST, flywheel.name, known, columns=["model"])["model"].to_pylist()
+        if model and model[0] != OFFLINE_MODEL:
+            raise FlywheelError(
+                f"Cycle {known} of {flywheel.name} was opened for {model[0]}, but no provider is configured now, so "
+                f"cycle {cycle} would be written by the offline writer, which only simulates. Set OPENAI_API_KEY, or "
+                "OPENAI_BASE_URL for an endpoint of your own; to simulate on purpose, open the cycle with the run "
+                "config is_synthetic: true."
+            )
 
 
 def _written_offline(spec: FlywheelSpec) -> FlywheelSpec:
@@ -285,11 +294,14 @@ def _manifest_inputs(manifest: pa.Table, cycle: date) -> list[tuple[tables.Table
     return [(tables.BRIEFS, cycle), *((table, predecessor) for table in learned if predecessor)]
 
 
-def _predict(store: Lake, flywheel: str, manifest: dict[str, object], outputs: pa.Table) -> np.ndarray:
-    """Predictions of the pinned scoring model for rows with text and segment; zeros while there is no model."""
+def _predictor(store: Lake, flywheel: str, manifest: dict[str, object]) -> Predict:
+    """What the pinned scoring model predicts; zeros while there is no model.
+
+    Raises CycleOrderError when the cycle that it came from was closed again since, with another model.
+    """
     pinned, predecessor = manifest["scoring_model_version"], manifest["predecessor"]
     if pinned == NOTHING_LEARNED or not isinstance(predecessor, date):
-        return np.zeros(outputs.num_rows)
+        return lambda outputs: np.zeros(outputs.num_rows)
     row = store.read(tables.SCORING_MODEL, flywheel, predecessor).to_pylist()[0]
     if row["model_version"] != pinned:
         raise CycleOrderError(
@@ -298,4 +310,4 @@ def _predict(store: Lake, flywheel: str, manifest: dict[str, object], outputs: p
             "anew with the present learning, rerun from cycle_manifest on with the run config repin: true."
         )
     model = model_from_tables(row, store.read(tables.SCORING_MODEL_TERMS, flywheel, predecessor))
-    return model.predict(outputs.column("text").to_pylist(), outputs.column("segment").to_pylist())
+    return lambda outputs: model.predict(outputs["text"].to_pylist(), outputs["segment"].to_pylist())

@@ -31,7 +31,8 @@ from flywheel_pipelines.production.planning import PlannedRequest, PromptInUse, 
 from flywheel_pipelines.spec import LlmProducer
 
 OFFLINE_MODEL = "offline-writer"
-Predict = Callable[[Lake, str, dict[str, object], pa.Table], np.ndarray]
+Predict = Callable[[pa.Table], np.ndarray]
+"""Predictions for rows with text and segment."""
 
 
 class Writers(Protocol):
@@ -97,7 +98,8 @@ class ProviderWriters:
             requests,
             lake=store,
             journal_folder=self.journal,
-            provider=self.provider_of(requests[0].model) if requests else self.offline(),
+            # Looked for only when something is left to be asked: what is in the ledger needs nobody to answer it.
+            provider=lambda: self.provider_of(requests[0].model),
             settings=AskSettings.of_producer(producer),
             now=self.now,
             on_progress=self.on_progress,
@@ -143,12 +145,19 @@ def write_outputs(
     prompts: Mapping[str, PromptInUse],
     writers: Writers,
     *,
-    predict: Predict,
+    predictor: Callable[[], Predict],
 ) -> tuple[pa.Table, Shown]:
-    """Rows of `generated_outputs` for one cycle, earlier attempts included, and what to tell people."""
+    """Rows of `generated_outputs` for one cycle, earlier attempts included, and what to tell people.
+
+    `predictor` gives the pinned scoring model; it is asked only when there is something new to rank, and before
+    anything is paid.
+    """
     store, producer = recorder.store, flywheel.writer
     assert producer is not None
     plan = planned(flywheel, store, cycle, manifest, prompts)
+    before = store.read(tables.GENERATED_OUTPUTS, flywheel.name, cycle)
+    is_known = {request.request.key for request in plan} <= set(before["request_key"].to_pylist())
+    predict = None if is_known else predictor()
     report = writers.answer([request.request for request in plan], producer, store)
     if refusal := report.too_many_failed(producer.max_failed):
         raise FlywheelError(refusal)
@@ -158,8 +167,7 @@ def write_outputs(
     references = [reference for prompt in prompts.values() for reference in prompt.references]
     blocked = blocked_reasons(outputs, briefs, references, flywheel.spec.guardrails, schema)
     outputs = judged(outputs, blocked)
-    before = store.read(tables.GENERATED_OUTPUTS, flywheel.name, cycle)
-    outputs = ranked(outputs, _predictions(outputs, before, lambda new: predict(store, flywheel.name, manifest, new)))
+    outputs = ranked(outputs, _predictions(outputs, before, predict))
     shown: Shown = {
         "requests": report.words,
         "n_failed": len(report.failures),
@@ -169,7 +177,7 @@ def write_outputs(
     return superseded_by(before, outputs, manifest["attempt"]), shown
 
 
-def _predictions(outputs: pa.Table, before: pa.Table, predict: Callable[[pa.Table], np.ndarray]) -> list[float]:
+def _predictions(outputs: pa.Table, before: pa.Table, predict: Predict | None) -> list[float]:
     """One prediction per output. Those that were made before stand: they are what the choice rested on.
 
     A correction of earlier cycles replaces the model that a manifest pinned, so asking it again would give others.
@@ -177,6 +185,6 @@ def _predictions(outputs: pa.Table, before: pa.Table, predict: Callable[[pa.Tabl
     known = dict(zip(before["output_id"].to_pylist(), before["predicted"].to_pylist(), strict=True))
     ids = outputs["output_id"].to_pylist()
     new = outputs.filter(pa.array([output_id not in known for output_id in ids], pa.bool_()))
-    if new.num_rows:
+    if predict is not None and new.num_rows:
         known |= dict(zip(new["output_id"].to_pylist(), predict(new).tolist(), strict=True))
     return [known[output_id] for output_id in ids]

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
+from fnmatch import fnmatchcase
 from typing import Any
 
 import dagster as dg
 
 from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.lake.store import Lake
+from flywheel_pipelines.loop.writing import OFFLINE_MODEL
 
 QUIET: Mapping[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -74,12 +76,15 @@ def replace_earlier(
     """Drop what an earlier replay or demo left of a flywheel.
 
     Raises:
-        FlywheelError: the flywheel holds a batch whose source does not begin with one of `own`; nothing is dropped.
+        FlywheelError: the flywheel holds a batch whose source looks like none of the patterns `own`, or answers that
+            were paid; nothing is dropped.
     """
     from flywheel_pipelines.lake import tables
 
     sources = lake.read(tables.BATCHES, flywheel, columns=["batch_id", "source"]).to_pylist()
-    others = sorted({row["source"] for row in sources if not row["source"].startswith(own)})
+    others = sorted({row["source"] for row in sources if not any(fnmatchcase(row["source"], one) for one in own)})
+    models = set(lake.read(tables.LLM_REQUESTS, flywheel, columns=["model"])["model"].to_pylist())
+    others += [f"answers of {model}" for model in sorted(models - {OFFLINE_MODEL})]
     if others:
         raise FlywheelError(
             f"Flywheel {flywheel} holds data that no {what} brought ({', '.join(others[:3])}); a {what} would replace "

@@ -6,8 +6,10 @@ Here: what is set up before a season and what is made of it after. Not here: the
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +20,7 @@ from flywheel_pipelines.feedback.landing import measures_of
 from flywheel_pipelines.instance import open_instance
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
+from flywheel_pipelines.llm.provider import BASE_URL_VARIABLE, KEY_VARIABLE
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.paths import DEFS_DIR, PROJECT_ROOT, DataPaths
 from flywheel_pipelines.report.page import FlywheelReport, write_report
@@ -38,8 +41,10 @@ from flywheel_pipelines.spec import FlywheelSpec
 
 OnProgress = Callable[[int, int], None]
 POLLING_SECONDS = 0.5
-OWN_SOURCES = (SAMPLES, SIMULATED, "quality floor", "prompt", "outbox", "llm")
-"""What a demo and its openings record; a flywheel that holds more than this is somebody's own."""
+OWN_SOURCES = (
+    f"{SAMPLES}, *", f"{SIMULATED}, *", "quality floor in *", "prompt", "export * to the outbox", "llm", "llm batch",
+)  # fmt: skip
+"""Patterns of what a demo and its openings record; a flywheel that holds more than this is somebody's own."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +78,13 @@ def run_demo(plan: DemoPlan, paths: DataPaths, on_progress: OnProgress = lambda 
 
     An earlier demo of the same flywheels is replaced. Every cycle is a partition in the Dagster instance of this data
     directory, so the UI shows it afterwards. `on_progress` is told the cycles closed so far, and how many there will
-    be, in all flywheels together.
+    be, in all flywheels together. The offline writer writes, whatever provider the environment names.
 
     Raises:
         FlywheelError: a step failed, or a flywheel holds data that did not come from a demo.
     """
     lake = Lake(paths.lake)
-    with open_instance(paths) as instance:
+    with _no_provider(), open_instance(paths) as instance:
         definitions = load_definitions()
         for spec in plan.specs:
             replace_earlier(lake, instance, definitions, spec.name, own=OWN_SOURCES, what=TAG)
@@ -113,3 +118,13 @@ def _play_all(plan: DemoPlan, paths: DataPaths, lake: Lake, on_progress: OnProgr
                 future.result()
             closed = sum(len(lake.cycles(tables.MOMENTUM, spec.name)) for spec in plan.specs)
             on_progress(closed, total)
+
+
+@contextmanager
+def _no_provider() -> Iterator[None]:
+    """The environment without a provider: nobody pays for reactions that are drawn by lot."""
+    kept = {name: os.environ.pop(name) for name in (BASE_URL_VARIABLE, KEY_VARIABLE) if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)

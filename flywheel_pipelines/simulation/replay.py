@@ -31,8 +31,8 @@ from flywheel_pipelines.spec import FlywheelSpec
 Feedback = Literal["full", "partial"]
 OnCycle = Callable[[date, int, int], None]
 SOURCE_PREFIX = "replay of "
-OWN_SOURCES = ("quality floor", "prompt")
-"""What opening a cycle records by itself; a flywheel that holds more than this and a replay is somebody's own."""
+OWN_SOURCES = ("quality floor in *", "prompt")
+"""Patterns of what opening a cycle records; a flywheel that holds more than this and a replay is somebody's own."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def run_replay(plan: ReplayPlan, paths: DataPaths, *, on_cycle: OnCycle = lambda
     lake = Lake(paths.lake)
     with open_instance(paths) as instance:
         definitions = load_definitions()
-        own = (SOURCE_PREFIX, *OWN_SOURCES)
+        own = (f"{SOURCE_PREFIX}*", *OWN_SOURCES)
         replace_earlier(lake, instance, definitions, plan.spec.name, own=own, what="replay")
         deliver_candidates(lake, plan)
         opening = definitions.resolve_job_def(f"{plan.spec.name}__open")
