@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from flywheel_pipelines_tests.small_world import SmallWorld
+from flywheel_pipelines_tests.written_world import WrittenWorld
 
 # A shared machine is slow at times; how long an example may take is the business of pytest's timeout.
 settings.register_profile("flywheel", deadline=None)
@@ -22,16 +24,38 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> SmallWorld:
 
     Made once, by the first worker that asks, and shared: it takes as long as fifty other tests.
     """
+
+    def make(root: Path) -> None:
+        SmallWorld.make(root).replay(publish=True, keep_runs=True)
+
+    return SmallWorld(made_once(tmp_path_factory, "replayed", make))
+
+
+@pytest.fixture(scope="session")
+def played(tmp_path_factory: pytest.TempPathFactory) -> WrittenWorld:
+    """Three cycles of a written flywheel, opened and closed through Dagster, offline, before a simulated audience.
+
+    Made once, as above. Read it; to change something, copy it.
+    """
+
+    def make(root: Path) -> None:
+        WrittenWorld.make(root).play(3)
+
+    return WrittenWorld(made_once(tmp_path_factory, "played", make))
+
+
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first worker fills and the others wait for."""
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
-    root, finished = folder / "replayed", folder / "replayed.finished"
-    with (folder / "replayed.lock").open("w") as lock:
+    root, finished = folder / name, folder / f"{name}.finished"
+    with (folder / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not finished.exists():
-            SmallWorld.make(root).replay(publish=True, keep_runs=True)
+            make(root)
             finished.touch()
-    return SmallWorld(root)
+    return root
 
 
 @pytest.fixture

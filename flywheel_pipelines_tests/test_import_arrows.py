@@ -20,6 +20,11 @@ PACKAGE_DIR = Path(__file__).resolve().parent.parent / PACKAGE
 LAYERS = ("production", "feedback", "learning", "momentum")
 COMMON = ("spec", "cycles", "errors", "paths", "chat", "prompt_text", "similarity")
 PURE = (*LAYERS, "lake", *COMMON, "starter", "overview", "published", "terminal")
+WITHOUT_WIRING = ("llm", "loop")
+OF_THE_CLIENT = ("llm", "lake", "spec", "chat", "errors", "similarity", "paths", "prompt_text")
+"""What the client of language models may import of this package."""
+SIMULATION_WITH_DAGSTER = ("dagster_runs", "season", "demo", "replay", "report")
+"""Simulations that run whole flywheels; the audience, its market and its writer know nothing of Dagster."""
 MAY_IMPORT_COMPONENTS = ("components", "defs")
 NETWORK = ("aiohttp", "ftplib", "http", "httpx", "openai", "requests", "smtplib", "socket", "urllib")
 CALLS_THAT_TOUCH_THE_WORLD = {
@@ -113,6 +118,28 @@ def forbidden_to_reach_components(found: Iterable[Arrow]) -> list[Arrow]:
     ]
 
 
+def forbidden_to_reach_dagster(found: Iterable[Arrow]) -> list[Arrow]:
+    """Imports of Dagster or the wiring by the client, the loop's steps, and the simulations that run no jobs."""
+    return [
+        arrow
+        for arrow in found
+        if (arrow.target.startswith("dagster") or f"{arrow.target}.".startswith(f"{PACKAGE}.components."))
+        and (
+            arrow.part in WITHOUT_WIRING
+            or (arrow.part == "simulation" and arrow.source.split(".")[-1] not in SIMULATION_WITH_DAGSTER)
+        )
+    ]
+
+
+def forbidden_to_the_client(found: Iterable[Arrow]) -> list[Arrow]:
+    """Imports of the client of language models that lead to the rest of the package."""
+    return [
+        arrow
+        for arrow in found
+        if arrow.part == "llm" and arrow.target.split(".")[0] == PACKAGE and part_of(arrow.target) not in OF_THE_CLIENT
+    ]
+
+
 def calls_at_import(root: Path) -> list[str]:
     """Calls outside functions whose name says that they read, write, print or connect."""
     found = []
@@ -156,6 +183,19 @@ def test_only_instances_import_the_wiring(found: list[Arrow]) -> None:
     assert forbidden_to_reach_components(found) == []
 
 
+def test_client_steps_and_audience_know_nothing_of_dagster(found: list[Arrow]) -> None:
+    assert forbidden_to_reach_dagster(found) == []
+
+
+def test_the_client_of_language_models_knows_nothing_of_the_loop(found: list[Arrow]) -> None:
+    assert forbidden_to_the_client(found) == []
+
+
+def test_the_steps_of_the_loop_know_neither_simulations_nor_commands(found: list[Arrow]) -> None:
+    beyond = ("simulation", "cli", "report")
+    assert [arrow for arrow in found if arrow.part == "loop" and part_of(arrow.target) in beyond] == []
+
+
 def test_the_lake_and_the_contract_know_no_layer(found: list[Arrow]) -> None:
     below = [arrow for arrow in found if arrow.part in ("lake", *COMMON)]
     assert [arrow for arrow in below if part_of(arrow.target) in (*LAYERS, "components", "simulation", "cli")] == []
@@ -172,7 +212,7 @@ def test_dagster_is_imported_at_load_only_by_the_edge(found: list[Arrow]) -> Non
 
 
 def test_nothing_imports_a_network_library(found: list[Arrow]) -> None:
-    """The part that talks to models is named here when it comes."""
+    """Only the part that talks to models does."""
     assert [arrow for arrow in found if arrow.target.split(".")[0] in NETWORK and arrow.part != "llm"] == []
 
 
@@ -243,6 +283,26 @@ def test_control_a_planted_import_of_the_wiring_is_found(tmp_path: Path) -> None
         len(forbidden_to_reach_components(arrows(plant(tmp_path, "cli", "from flywheel_pipelines import components"))))
         == 1
     )
+
+
+@pytest.mark.parametrize("module", ["llm/bad", "llm/offline/bad", "loop/bad", "simulation/bad"])
+@pytest.mark.parametrize(
+    "line", ["import dagster as dg", "from flywheel_pipelines.components.resources import LlmResource"]
+)
+def test_control_a_planted_import_of_dagster_is_found(tmp_path: Path, module: str, line: str) -> None:
+    assert len(forbidden_to_reach_dagster(arrows(plant(tmp_path, module, line)))) == 1
+
+
+@pytest.mark.parametrize("module", ["components/good", *(f"simulation/{name}" for name in SIMULATION_WITH_DAGSTER)])
+def test_control_the_edge_may_import_dagster(tmp_path: Path, module: str) -> None:
+    assert forbidden_to_reach_dagster(arrows(plant(tmp_path, module, "import dagster as dg"))) == []
+
+
+@pytest.mark.parametrize(
+    "line", ["from flywheel_pipelines.loop import opening", "from flywheel_pipelines import cycles"]
+)
+def test_control_a_planted_import_of_the_client_is_found(tmp_path: Path, line: str) -> None:
+    assert len(forbidden_to_the_client(arrows(plant(tmp_path, "llm/offline/bad", line)))) == 1
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.llm.batch_calls import ENDPOINT
 from flywheel_pipelines.llm.offline import application, batches
-from flywheel_pipelines.llm.offline.answering import chat_completion
+from flywheel_pipelines.llm.offline.answering import RequestError, chat_completion
 from flywheel_pipelines.llm.offline.server import OfflineServer
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.loop.writing import OFFLINE_MODEL
@@ -166,6 +166,20 @@ class WrittenWorld:
 
         Without an instance the run is kept in one of its own.
         """
+        with self.in_force(**(environment or {})), ExitStack() as stack:
+            kept = instance or stack.enter_context(dg.DagsterInstance.ephemeral())
+            return self.execute(verb, cycle, kept, select=select, **config)
+
+    def execute(
+        self,
+        verb: str,
+        cycle: date,
+        instance: dg.DagsterInstance,
+        *,
+        select: list[str] | None = None,
+        **config: Mapping[str, Any],
+    ) -> dg.ExecuteInProcessResult:
+        """The same in the environment that is in force."""
         dated = {"open": ("cycle_manifest", *WRITING), "collect": WRITING}.get(verb, ())
         if self.flywheel.uses_batches and dated:
             dated = (*dated, "llm_batches")
@@ -175,16 +189,14 @@ class WrittenWorld:
         chosen = {asset: values for asset, values in known.items() if select is None or asset in select}
         ops = {f"{NAME}__{asset}": {"config": dict(values)} for asset, values in chosen.items()}
         quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-        with self.in_force(**(environment or {})), ExitStack() as stack:
-            kept = instance or stack.enter_context(dg.DagsterInstance.ephemeral())
-            job = self.definitions().resolve_job_def(f"{NAME}__{verb}")
-            return job.execute_in_process(
-                partition_key=cycle.isoformat(),
-                run_config={"ops": ops, **quiet},
-                instance=kept,
-                raise_on_error=False,
-                asset_selection=[dg.AssetKey([NAME, asset]) for asset in select] if select else None,
-            )
+        job = self.definitions().resolve_job_def(f"{NAME}__{verb}")
+        return job.execute_in_process(
+            partition_key=cycle.isoformat(),
+            run_config={"ops": ops, **quiet},
+            instance=instance,
+            raise_on_error=False,
+            asset_selection=[dg.AssetKey([NAME, asset]) for asset in select] if select else None,
+        )
 
     def open(self, cycle: date, server: CountedServer | None = None, **manifest: Any) -> dg.ExecuteInProcessResult:
         """Open a cycle at a server, or offline; `manifest` is the run config of the manifest."""
@@ -216,6 +228,8 @@ class CountedServer:
         self.arrived: list[dict[str, Any]] = []
         self.babbles: Callable[[str], bool] = lambda _: False
         """Given the prompt: whether it is answered with what is no JSON."""
+        self.refusal: RequestError | None = None
+        """What every request is refused with."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -228,6 +242,8 @@ class CountedServer:
 
     def answer(self, body: dict[str, Any]) -> dict[str, Any]:
         self.arrived.append(body)
+        if self.refusal:
+            raise self.refusal
         completion = chat_completion({**body, "model": OFFLINE_MODEL}) | {"model": body["model"]}
         if self.babbles(prompt_of(body)):
             completion["choices"][0]["message"]["content"] = "I would rather not."

@@ -84,6 +84,10 @@ def run_demo(plan: DemoPlan, paths: DataPaths, on_progress: OnProgress = lambda 
         FlywheelError: a step failed, or a flywheel holds data that did not come from a demo.
     """
     lake = Lake(paths.lake)
+    # Whatever cannot be played is refused before anything is replaced.
+    for spec in plan.specs:
+        plan.season(spec)
+        sample_briefs(spec)
     with _no_provider(), open_instance(paths) as instance:
         definitions = load_definitions()
         for spec in plan.specs:

@@ -1,4 +1,4 @@
-"""`flywheel replay` and `demo`: a clear error and nothing half-written, or a document and exit code 0."""
+"""`flywheel replay`: a clear error and nothing half-written, or a document and exit code 0."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import pytest
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.paths import DATA_DIR_VARIABLE, PROJECT_ROOT
-from flywheel_pipelines.simulation.synthetic_archive import make_synthetic_archive
 from flywheel_pipelines_tests.cli.runner import Ran, Run
 from flywheel_pipelines_tests.small_world import FLYWHEEL, SmallWorld, fingerprint
 
@@ -117,7 +116,7 @@ def test_an_error_keeps_long_lines_in_one_piece(run: Run, empty: Path, tmp_path:
     ("arguments", "said"),
     [
         (("--feedback", "some"), "--feedback: found 'some'; allowed are full and partial"),
-        (("--flywheel", "nobody"), "--flywheel: found 'nobody'; there are archive_headlines below"),
+        (("--flywheel", "nobody"), "--flywheel: found 'nobody'; there are archive_headlines, content, outreach below"),
         (("--flywheel", "warehouse"), "--flywheel: found 'warehouse'"),
         (("--mapping", "nothing.yaml"), "nothing.yaml"),
     ],
@@ -208,17 +207,3 @@ def test_what_the_columns_are_called_does_not_matter_to_learning(run: Run, empty
     assert {row["exposure"] for row in Lake(empty / "lake").read(tables.PERFORMANCE_METRICS, FLYWHEEL).to_pylist()} == {
         1000.0
     }
-
-
-def test_the_demo_says_that_its_data_are_synthetic(run: Run, empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "flywheel_pipelines.simulation.synthetic_archive.make_synthetic_archive",
-        lambda path, **_: make_synthetic_archive(path, weeks=1, briefs_per_week=3, n_broken=1),
-    )
-    ran = run("demo")
-    assert ran.code == 0
-    assert "Synthetic archive" in ran.out
-    assert "synthetic data" in ran.out
-    assert "flywheel or treadmill?" in ran.out
-    assert "What next" in ran.out
-    assert run("status", "--json").json[0]["data"] == "synthetic"

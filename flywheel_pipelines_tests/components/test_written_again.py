@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from flywheel_pipelines.feedback.landing import land_file
@@ -16,7 +17,6 @@ from flywheel_pipelines_tests.small_world import changed_files, failure
 from flywheel_pipelines_tests.written_world import (
     NAME,
     OPEN_TABLES,
-    START,
     WEEKS,
     CountedServer,
     WrittenWorld,
@@ -25,7 +25,7 @@ from flywheel_pipelines_tests.written_world import (
 )
 
 FIRST = WEEKS[0]
-OFFICIAL = ("generated_outputs", "published_outputs")
+PRODUCED = ("generated_outputs", "published_outputs")
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_control_a_lost_ledger_is_asked_again(copied: WrittenWorld, server: Coun
 
 def test_outputs_that_were_lost_are_made_anew_from_the_ledger(copied: WrittenWorld, server: CountedServer) -> None:
     before = copied.bytes_of()
-    for table in OFFICIAL:
+    for table in PRODUCED:
         for path in (copied.paths.lake / table).rglob("*.parquet"):
             path.unlink()
     for path in copied.paths.outbox.rglob("*.*"):
@@ -222,48 +222,72 @@ def test_an_attempt_that_has_not_gone_out_is_kept_when_it_is_tried_again(server:
 
 
 # -- learning that changed since -------------------------------------------------------------------------------------
+SECOND, THIRD = WEEKS[1], WEEKS[2]
+KEPT = (*OPEN_TABLES, "prompt_versions", "llm_requests")
+
+
 @pytest.fixture(scope="module")
-def restated(tmp_path_factory: pytest.TempPathFactory) -> tuple[WrittenWorld, dict[str, str]]:
-    """Three cycles, then a correction of the first and its close; with the bytes of what had been opened."""
-    world = WrittenWorld.make(tmp_path_factory.mktemp("restated"))
-    world.play(3)
-    before = world.bytes_of(*OPEN_TABLES, "prompt_versions", "llm_requests")
-    path = world.root / "correction.csv"
+def restated(played: WrittenWorld, tmp_path_factory: pytest.TempPathFactory) -> WrittenWorld:
+    """Three cycles, then a correction of the second and its close, so that its winners are others. Read only."""
+    world = played.copy_to(tmp_path_factory.mktemp("restated"))
+    corpus = {row["reference_id"] for row in world.rows(tables.REFERENCE_CORPUS, SECOND)}
     lines = ["output_id,day,sends,replies"]
     lines += [
-        f"{row['output_id']},{START},500,{400 if number % 2 else 1}"
-        for number, row in enumerate(world.rows(tables.PUBLISHED_OUTPUTS, FIRST))
+        f"{row['output_id']},{SECOND},500,{0 if row['output_id'] in corpus else 250}"
+        for row in world.rows(tables.PUBLISHED_OUTPUTS, SECOND)
     ]
+    path = world.root / "correction.csv"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    corpus = world.rows(tables.REFERENCE_CORPUS, FIRST)
     batch, is_new = land_file(world.lake, world.spec, "mailer", path, recorded_at=later(WEEKS[3], days=1))
-    assert (is_new, batch.n_quarantined, batch.cycles) == (True, 0, [FIRST])
-    assert world.run("close", FIRST).success
-    assert world.rows(tables.REFERENCE_CORPUS, FIRST) != corpus
-    return world, before
+    assert (is_new, batch.n_quarantined, batch.cycles) == (True, 0, [SECOND])
+    assert world.run("close", SECOND).success
+    assert {row["reference_id"] for row in world.rows(tables.REFERENCE_CORPUS, SECOND)} != corpus
+    return world
 
 
-def test_closing_again_with_a_correction_changes_nothing_that_was_opened(restated) -> None:
-    world, before = restated
-    assert changed_files(before, world.bytes_of(*OPEN_TABLES, "prompt_versions", "llm_requests")) == []
+def shown_in(world: WrittenWorld, **having: Any) -> set[str]:
+    return {one for row in outputs(world, THIRD, **having) for one in row["reference_ids"]}
 
 
-def test_a_cycle_opened_on_learning_that_changed_since_is_produced_with_the_old_prompt(
-    restated, tmp_path: Path
+def test_closing_again_with_a_correction_changes_nothing_that_was_opened(
+    played: WrittenWorld, restated: WrittenWorld
 ) -> None:
-    world, before = restated
-    world = world.copy_to(tmp_path)
-    result = world.open(WEEKS[1], is_synthetic=True)
-    assert result.success or "repin: true" in failure(result)
-    assert changed_files(before, world.bytes_of(*OPEN_TABLES, "prompt_versions", "llm_requests")) == []
+    assert changed_files(played.bytes_of(*KEPT), restated.bytes_of(*KEPT)) == []
 
 
-def test_pinning_it_anew_shows_what_is_known_now(restated, tmp_path: Path) -> None:
-    """The control of the test above: there is something new to be shown."""
-    world = restated[0].copy_to(tmp_path)
-    assert world.open(WEEKS[1], is_synthetic=True, repin=True).success
-    known = {row["reference_id"] for row in world.rows(tables.REFERENCE_CORPUS, FIRST)}
-    shown = {one for row in outputs(world, WEEKS[1], is_superseded=False) for one in row["reference_ids"]}
-    was_shown = {one for row in outputs(world, WEEKS[1], is_superseded=True) for one in row["reference_ids"]}
-    assert shown <= known
-    assert shown != was_shown
+def test_a_cycle_that_was_opened_before_a_correction_is_produced_with_the_prompt_of_then(
+    played: WrittenWorld, restated: WrittenWorld, tmp_path: Path
+) -> None:
+    world = restated.copy_to(tmp_path)
+    assert world.open(THIRD, is_synthetic=True).success
+    assert changed_files(played.bytes_of(*KEPT), world.bytes_of(*KEPT)) == []
+
+
+def test_another_attempt_of_it_still_has_the_prompt_of_then(restated: WrittenWorld, tmp_path: Path) -> None:
+    world = restated.copy_to(tmp_path)
+    assert world.open(THIRD, is_synthetic=True, attempt=2).success
+    assert shown_in(world, attempt=2) == shown_in(world, attempt=1) != set()
+
+
+def test_control_pinning_it_anew_shows_the_winners_of_now(restated: WrittenWorld, tmp_path: Path) -> None:
+    world = restated.copy_to(tmp_path)
+    assert world.open(THIRD, is_synthetic=True, repin=True).success
+    known = {row["reference_id"] for row in world.rows(tables.REFERENCE_CORPUS, SECOND)}
+    assert shown_in(world, attempt=2) <= known
+    assert shown_in(world, attempt=2) != shown_in(world, attempt=1)
+
+
+def test_learning_that_went_is_missed_before_anything_is_asked(
+    played: WrittenWorld, server: CountedServer, tmp_path: Path
+) -> None:
+    """Another scoring model than the pinned one: its predictions cannot be repeated, so nothing may be paid for."""
+    world = played.copy_to(tmp_path)
+    model = world.lake.read(tables.SCORING_MODEL, NAME, SECOND).drop_columns(["cycle"])
+    other = model.set_column(
+        model.schema.get_field_index("model_version"), model.schema.field("model_version"), pa.array(["other"])
+    )
+    world.lake.write(tables.SCORING_MODEL, other, flywheel=NAME, cycle=SECOND)
+    result, asked = server.asked_by(lambda: world.open(THIRD, server, attempt=2))
+    assert "repin: true" in failure(result)
+    assert asked == []
+    assert len(world.rows(tables.LLM_REQUESTS, THIRD)) == len(played.rows(tables.LLM_REQUESTS, THIRD))

@@ -14,10 +14,9 @@ CYCLES, OPEN = WEEKS[:3], WEEKS[3]
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> WrittenWorld:
+def written(played: WrittenWorld, tmp_path_factory: pytest.TempPathFactory) -> WrittenWorld:
     """Three cycles, opened and closed, and a fourth that is open. Read only."""
-    world = WrittenWorld.make(tmp_path_factory.mktemp("written"))
-    world.play(len(CYCLES))
+    world = played.copy_to(tmp_path_factory.mktemp("written"))
     assert world.open(OPEN, is_synthetic=True).success
     return world
 
