@@ -19,7 +19,7 @@ LLAMA := .venv-llama
 .PHONY: help install demo test test-all check format dev bench lock clean llama-server
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 install: $(STAMP) $(MANIFEST) ## Set up .venv (every other target does this by itself)
 
@@ -37,7 +37,7 @@ $(MANIFEST): $(STAMP) $(DBT_FILES)
 	@$(BIN)/dbt --quiet parse --project-dir dbt_project --profiles-dir dbt_project
 	@touch $@
 
-demo: install ## Run the flywheel on a synthetic archive, or on yours: make demo ARCHIVE=path
+demo: install ## 26 cycles of two flywheels, offline and simulated; or a replay: make demo ARCHIVE=path
 	@$(BIN)/flywheel demo $(if $(ARCHIVE),--archive "$(ARCHIVE)")
 
 test: install ## The tests, under ten minutes on two cores

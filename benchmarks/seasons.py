@@ -2,13 +2,14 @@
 
 Whole seasons of 26 cycles before a simulated audience, three ways side by side, for many seeds: with the floor, with
 everything fed back (`--floor off` of the demo), and before an audience without preferences (`--world flat`), where a
-lift would be an error. The steps are those of the demo, without Dagster and HTTP in between; a test holds the two equal.
+lift would be an error. The steps are those of the demo, without Dagster and HTTP in between; a test holds them equal.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import statistics
 import tempfile
@@ -102,7 +103,9 @@ def play_all(flywheels: Iterable[str], ways: Iterable[str], seeds: int, jobs: in
     # A process per season: numeric libraries must not each want every processor.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     wanted = [(name, way, seed) for seed in range(1, seeds + 1) for name in flywheels for way in ways]
-    with ProcessPoolExecutor(jobs) as pool:
+    # Fresh processes now and then: each keeps what it has read and counted, for as long as it lives.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=4) as pool:
         futures = [pool.submit(play_one, *one, n_cycles) for one in wanted]
         console = Console(stderr=True)
         for _ in track(as_completed(futures), "seasons", total=len(futures), console=console, transient=True):
@@ -113,8 +116,8 @@ def play_all(flywheels: Iterable[str], ways: Iterable[str], seeds: int, jobs: in
 def summary_table(played: Sequence[Played]) -> str:
     """The table as Markdown: mean over seeds, and in how many of them."""
     lines = [
-        "| flywheel | way | lift over all | first half | last half | above zero by cycle 15 | whole interval above zero "
-        "| below zero | tokens per output, first to last quarter |",
+        "| flywheel | way | lift over all | first half | last half | interval above zero by cycle 15 | at the end "
+        "| below zero at the end | tokens per output, first to last quarter |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for flywheel in dict.fromkeys(one.flywheel for one in played):

@@ -30,6 +30,20 @@ attributes:
   briefs: {{feed: archive}}
   producer: {{kind: archive, publish: choice}}
 
+  # Or a language model writes them, from briefs that come in as files. Take these lines instead of the two above, and
+  # set OPENAI_API_KEY, or OPENAI_BASE_URL for an endpoint of your own; without either, the offline writer simulates.
+  # briefs: {{feed: topics}}
+  # producer:
+  #   kind: llm
+  #   model: gpt-5-mini # as its endpoint knows it
+  #   variants: 3 # candidates per brief; the best predicted goes out
+  #   explore: 0.1 # the share of briefs that publish one drawn at random
+  #   max_cost_per_cycle: 5 # US dollars; a cycle that would cost more is refused
+  #   prices: {{gpt-5-mini: {{input: 0.25, output: 2.0}}}} # US dollars per million tokens: check your provider's list
+  # feeds:
+  #   topics: {{kind: briefs, path: topics/*.csv, columns: {{brief_id: id, date: week}}}}
+  #   measurements: {{kind: metrics, path: measurements/*.csv, columns: {{output_id: tag, date: day}}}}
+
   # The share of briefs that stays on the treadmill, so that you can see whether the flywheel compounds.
   # `control: off` gives that proof up.
   arms: {{control: 0.2, comparison: between_briefs}}

@@ -210,10 +210,15 @@ def shots(base: str, data: Path, flywheel: str) -> list[Shot]:
     if not cycles:
         raise SystemExit(f"{flywheel} has no closed cycle in {data}. Run `flywheel demo` on it first.")
     graph = urllib.parse.quote(f'group:"{flywheel}"')
-    momentum = f"/assets/{flywheel}/momentum?view=partitions&partition={cycles[-1]}"
+    momentum, generated, published = (
+        f"/assets/{flywheel}/{asset}?view=partitions&partition={cycles[-1]}"
+        for asset in ("momentum", "generated_outputs", "published_outputs")
+    )
     return [
         Shot("asset_graph", f"/asset-groups~{graph}", (2200, 800), "refreshed_prompt", clip=(560, 330, 1597, 195)),
         Shot("momentum_asset", momentum, (1500, 1100), "lift_cumulative", clip=(240, 0, 1260, 1100)),
+        Shot("generated_outputs", generated, (1500, 1000), "requests", clip=(240, 0, 1260, 1000), theme="Dark"),
+        Shot("published_outputs", published, (1500, 1000), "exported_rows", clip=(240, 0, 1260, 1000)),
         Shot("run", f"/runs/{_latest_run(base, f'{flywheel}__close')}", (1700, 800), "RUN_SUCCESS"),
     ]
 
@@ -223,7 +228,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="data directory on which `flywheel demo` has run")
     parser.add_argument("--out", type=Path, default=PROJECT / "docs" / "img", help="folder for the pictures")
-    parser.add_argument("--flywheel", default="archive_headlines", help="flywheel to show")
+    parser.add_argument("--flywheel", default="outreach", help="flywheel to show")
     parser.add_argument("--port", type=int, default=3123, help="free port for the UI")
     parser.add_argument("--browser", default=shutil.which("chromium") or "chromium", help="Chromium or Chrome")
     arguments = parser.parse_args()

@@ -59,7 +59,7 @@ def demo(
         floor=None if floor == "on" else floor,
     )
     with progress("cycles") as on_cycle:
-        reports = run_demo(plan, paths, on_cycle)
+        reports = run_demo(plan, paths, lambda done, total: on_cycle(None, done, total))
     if as_json:
         print_json([report.as_dict() for report in reports])
         return

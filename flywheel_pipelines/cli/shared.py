@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime
 from importlib.metadata import version
@@ -20,7 +20,6 @@ from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.paths import DEFS_DIR
 
 if TYPE_CHECKING:
-    from flywheel_pipelines.simulation.replay import OnCycle
     from flywheel_pipelines.spec import FlywheelSpec
 
 app = typer.Typer(
@@ -34,6 +33,8 @@ err = Console(stderr=True, highlight=False)
 
 ARCHIVE_FLYWHEEL = "archive_headlines"
 USAGE_ERROR = 2
+OnCycle = Callable[[date | None, int, int], None]
+"""Told the cycle that is being run (None: several at once), how many are done, and how many there are."""
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")]
 FlywheelName = Annotated[str, typer.Option("--flywheel", help="Name of the flywheel.")]
 
@@ -72,12 +73,16 @@ def progress(what: str) -> Iterator[OnCycle]:
     )
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task(f"preparing {what}", total=None)
+        shown = -1
 
-        def on_cycle(cycle: date, done: int, total: int) -> None:
-            label = "publishing" if done == total else f"cycle {cycle}"
+        def on_cycle(cycle: date | None, done: int, total: int) -> None:
+            nonlocal shown
+            label = "publishing" if done == total else f"cycle {cycle}" if cycle else f"{what} closed"
             progress.update(task, description=label, completed=done, total=total)
-            if not err.is_terminal and (done % max(total // 10, 1) == 0 or done == total):
+            tenth = done * 10 // total
+            if not err.is_terminal and tenth > shown:
                 err.print(f"{label} ({done} of {total})")
+                shown = tenth
 
         yield on_cycle
 

@@ -27,7 +27,7 @@ def batch_asset(kit: AssetKit) -> dg.AssetsDefinition:
     def llm_batches(
         context: dg.AssetExecutionContext, config: ProduceConfig, lake: LakeResource, llm: LlmResource
     ) -> Iterator[dg.MaterializeResult | dg.AssetObservation]:
-        with kit.step(context, lake) as recorder:
+        with kit.step(lake) as recorder:
             (cycle,) = kit.cycles(context)
             exchanged = exchange_batches(kit.flywheel, recorder.store, cycle, llm.writers(instant(config.recorded_at)))
         context.log.info(exchanged.words)

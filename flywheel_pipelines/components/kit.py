@@ -99,10 +99,10 @@ class AssetKit:
         )
 
     @contextmanager
-    def step(self, context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[Recorder]:
+    def step(self, lake: LakeResource) -> Iterator[Recorder]:
         """A recorder of what the step writes to the lake; errors meant for people end the step with their words."""
         try:
-            yield Recorder(lake.open(), self.spec.name, context.log.debug)
+            yield Recorder(lake.open(), self.spec.name)
         except FlywheelError as error:
             # What the user has to put right does not come right by trying again.
             raise dg.Failure(description=str(error), allow_retries=False) from error

@@ -40,7 +40,7 @@ def _performance_metrics(kit: AssetKit) -> dg.AssetsDefinition:
     def performance_metrics(
         context: dg.AssetExecutionContext, config: CloseConfig, lake: LakeResource
     ) -> dg.MaterializeResult:
-        with kit.step(context, lake) as recorder:
+        with kit.step(lake) as recorder:
             cutoff = instant(config.knowledge_cutoff)
             return result(recorder, closing.measure(kit.flywheel, recorder, kit.cycles(context), cutoff))
 
@@ -56,7 +56,7 @@ def _scored_outputs(kit: AssetKit) -> dg.AssetsDefinition:
         many_cycles_per_run=True,
     )
     def scored_outputs(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
-        with kit.step(context, lake) as recorder:
+        with kit.step(lake) as recorder:
             return result(recorder, closing.score(kit.flywheel, recorder, kit.cycles(context)))
 
     return scored_outputs
@@ -70,7 +70,7 @@ def _scoring_model(kit: AssetKit) -> dg.AssetsDefinition:
         also_writes=[tables.SCORING_MODEL_TERMS],
     )
     def scoring_model(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
-        with kit.step(context, lake) as recorder:
+        with kit.step(lake) as recorder:
             return result(recorder, closing.fit_model(kit.flywheel, recorder, kit.cycles(context)))
 
     return scoring_model
@@ -83,7 +83,7 @@ def _reference_corpus(kit: AssetKit) -> dg.AssetsDefinition:
         many_cycles_per_run=True,
     )
     def reference_corpus(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
-        with kit.step(context, lake) as recorder:
+        with kit.step(lake) as recorder:
             return result(recorder, closing.choose_references(kit.flywheel, recorder, kit.cycles(context)))
 
     return reference_corpus
@@ -92,7 +92,7 @@ def _reference_corpus(kit: AssetKit) -> dg.AssetsDefinition:
 def _refreshed_prompt(kit: AssetKit) -> dg.AssetsDefinition:
     @kit.asset(tables.REFRESHED_PROMPT, deps=[tables.REFERENCE_CORPUS], many_cycles_per_run=True)
     def refreshed_prompt(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
-        with kit.step(context, lake) as recorder:
+        with kit.step(lake) as recorder:
             return result(recorder, closing.refresh_prompts(kit.flywheel, recorder, kit.cycles(context)))
 
     return refreshed_prompt

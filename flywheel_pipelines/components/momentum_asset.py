@@ -31,7 +31,7 @@ def momentum_asset(kit: AssetKit) -> dg.AssetsDefinition:
         also_writes=[tables.BRIEF_OUTCOMES, tables.AUDIT],
     )
     def momentum(context: dg.AssetExecutionContext, config: MomentumConfig, lake: LakeResource) -> dg.MaterializeResult:
-        with kit.step(context, lake) as recorder:
+        with kit.step(lake) as recorder:
             cycles = kit.cycles(context)
             rows, audited = weigh(kit.flywheel, recorder, cycles)
             simulated = is_synthetic(kit.flywheel, recorder.store, cycles[-1])

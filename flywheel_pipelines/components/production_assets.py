@@ -35,8 +35,15 @@ class OpenConfig(dg.Config):
 
     def options(self) -> OpenOptions:
         """The same as the loop's own options."""
-        values = {name: getattr(self, name) for name in type(self).model_fields}
-        return OpenOptions(**(values | {"recorded_at": instant(self.recorded_at)}))
+        return OpenOptions(
+            allow_gap=self.allow_gap,
+            repin=self.repin,
+            attempt=self.attempt,
+            recorded_at=instant(self.recorded_at),
+            publish=self.publish,
+            floor=self.floor,
+            is_synthetic=self.is_synthetic,
+        )
 
 
 class ProduceConfig(dg.Config):
@@ -62,7 +69,7 @@ def production_assets(kit: AssetKit) -> list[dg.AssetsDefinition]:
 def _briefs(kit: AssetKit) -> dg.AssetsDefinition:
     @kit.asset(tables.BRIEFS, many_cycles_per_run=False)
     def briefs(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
-        with kit.step(context, lake) as recorder:
+        with kit.step(lake) as recorder:
             return result(recorder, opening.collect_briefs(kit.flywheel, recorder, kit.cycles(context)))
 
     return briefs
@@ -73,7 +80,7 @@ def _cycle_manifest(kit: AssetKit) -> dg.AssetsDefinition:
     def cycle_manifest(
         context: dg.AssetExecutionContext, config: OpenConfig, lake: LakeResource, llm: LlmResource
     ) -> dg.MaterializeResult:
-        with kit.step(context, lake) as recorder:
+        with kit.step(lake) as recorder:
             options = config.options()
             shown = opening.pin_manifest(kit.flywheel, recorder, kit.cycles(context), options, llm.writers())
             return result(recorder, shown)
@@ -88,7 +95,7 @@ def _generated_outputs(kit: AssetKit) -> dg.AssetsDefinition:
     def generated_outputs(
         context: dg.AssetExecutionContext, config: ProduceConfig, lake: LakeResource, llm: LlmResource
     ) -> dg.MaterializeResult:
-        with kit.step(context, lake) as recorder:
+        with kit.step(lake) as recorder:
             writers = llm.writers(instant(config.recorded_at))
             return result(recorder, opening.generate(kit.flywheel, recorder, kit.cycles(context), writers))
 
@@ -100,7 +107,7 @@ def _published_outputs(kit: AssetKit) -> dg.AssetsDefinition:
     def published_outputs(
         context: dg.AssetExecutionContext, config: ProduceConfig, lake: LakeResource
     ) -> dg.MaterializeResult:
-        with kit.step(context, lake) as recorder:
+        with kit.step(lake) as recorder:
             shown = opening.publish_outputs(
                 kit.flywheel,
                 recorder,

@@ -177,6 +177,9 @@ class Lake:
         if where is None and table.kind == "table" and table.partition_by == ("flywheel", "cycle"):
             # Files come in cycle order and each is sorted by its key: nothing is left to be done.
             return rows.read_all().select(wanted)
+        if where is None:
+            keys = [*(["cycle"] if by_cycle else []), *table.key]
+            return rows.read_all().sort_by([(name, "ascending") for name in keys]).select(wanted)
         order = ", ".join([*(["cycle"] if by_cycle else []), *table.key])
         with self._connect() as connection:
             connection.execute("set timezone = 'UTC'")

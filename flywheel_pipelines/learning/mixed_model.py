@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -148,6 +149,12 @@ def _variances_between(
 
 def design(docs: list[Doc]) -> Design:
     """Vocabularies and style of the distinct documents, with columns scaled to their prior variances."""
+    return _design(tuple(docs))
+
+
+# Late feedback closes the last cycles again: other outcomes of the same documents.
+@lru_cache(maxsize=4)
+def _design(docs: tuple[Doc, ...]) -> Design:
     kinds = ["words", "chars"] + (["segment_words"] if len({segment for segment, _ in docs}) > 1 else [])
     blocks = tuple(TermBlock.fit(kind, docs, min_docs=3 if kind == "chars" else 2, max_terms=40_000) for kind in kinds)
     raw = style_matrix([text for _, text in docs])

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -121,10 +121,7 @@ def answer_requests(
     wanted = {request.key: request for request in requests}
     if not wanted:
         return AskReport()
-    cycles = {(request.flywheel, request.cycle) for request in wanted.values()}
-    if len(cycles) > 1:
-        raise ValueError(f"expected the requests of one flywheel and cycle, found {len(cycles)}: {sorted(cycles)[:3]}")
-    flywheel, cycle = next(iter(cycles))
+    flywheel, cycle = _cycle_of(wanted.values())
     started = time.perf_counter()
     with Journal.open(journal_folder, flywheel, cycle) as journal:
         cycle_ledger = _CycleLedger(journal, lake, flywheel, cycle, now)
@@ -145,20 +142,31 @@ def answer_requests(
             settings=settings,
             on_done=(lambda n: on_progress(len(reused) + n, len(wanted))) if on_progress else None,
         )
+    report = _report(wanted, reused, run, before)
+    return replace(report, n_asked=len(pending), estimate=expected, seconds=time.perf_counter() - started)
+
+
+def _report(wanted: Iterable[str], reused: dict[str, Answer], run: Run, before: float | None) -> AskReport:
+    """What came of the requests with these keys; `before` is what the cycle had cost."""
     found = {**reused, **run.answers}
     return AskReport(
         answers={key: found[key] for key in wanted if key in found},
         failures={key: run.failures[key] for key in wanted if key in run.failures},
         n_reused=len(reused),
-        n_asked=len(pending),
         n_tries=run.n_tries,
         usage=run.usage,
         cost=run.cost,
         cycle_cost=None if before is None or run.cost is None else before + run.cost,
-        estimate=expected,
-        seconds=time.perf_counter() - started,
         retried=dict(run.retried),
     )
+
+
+def _cycle_of(requests: Iterable[ChatRequest]) -> tuple[str, date]:
+    """The one flywheel and cycle that all requests are of."""
+    cycles = {(request.flywheel, request.cycle) for request in requests}
+    if len(cycles) > 1:
+        raise ValueError(f"expected the requests of one flywheel and cycle, found {len(cycles)}: {sorted(cycles)[:3]}")
+    return next(iter(cycles))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -127,16 +128,16 @@ def generate(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date], wri
         opened = opened_with(flywheel, manifest)
         read = [(tables.CYCLE_MANIFEST, cycle)]
         # Before anything is asked: what cannot be ranked must not be paid.
-        predict = _predictor(store, opened.name, manifest)
+        predictor = partial(_predictor, store, opened.name, manifest)
         if opened.writer is not None:
             prompts = pinned_prompts(store, opened.name, manifest)
-            outputs, shown = write_outputs(opened, recorder, cycle, manifest, prompts, writers, predict=predict)
+            outputs, shown = write_outputs(opened, recorder, cycle, manifest, prompts, writers, predictor=predictor)
             read += [(tables.BRIEFS, cycle), (tables.LLM_REQUESTS, cycle)]
         else:
             candidates = latest_candidates(store.read(tables.ARCHIVE_CANDIDATES, opened.name, cycle))
             outputs = outputs_from_archive(
                 candidates,
-                predict(candidates),
+                predictor()(candidates),
                 flywheel=opened.name,
                 cycle=cycle,
                 prompt_version=manifest["prompt_version"],

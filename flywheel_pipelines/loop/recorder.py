@@ -5,7 +5,7 @@ Not here: how the UI shows it (`components/kit.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import date
 
 import pyarrow as pa
@@ -13,8 +13,6 @@ import pyarrow as pa
 from flywheel_pipelines.lake.contracts import TableContract
 from flywheel_pipelines.lake.store import Lake, WrittenPartition
 from flywheel_pipelines.lake.versions import record_inputs
-
-Log = Callable[[str], None]
 
 
 class Markdown(str):
@@ -30,10 +28,9 @@ Shown = dict[str, object]
 class Recorder:
     """Writes the partitions of one step on one flywheel."""
 
-    def __init__(self, store: Lake, flywheel: str, log: Log = lambda _: None) -> None:
-        """`log` is told in words what was written."""
+    def __init__(self, store: Lake, flywheel: str) -> None:
+        """Nothing was written yet."""
         self.store = store
-        self.log = log
         self._flywheel = flywheel
         self.written: list[tuple[str, WrittenPartition]] = []
         self.last: pa.Table | None = None
@@ -49,4 +46,3 @@ class Recorder:
         record_inputs(self.store, table, self._flywheel, cycle, inputs)
         self.written.append((table.name, written))
         self.last = data
-        self.log(f"{table.name} {cycle}: {written.n_rows} rows, version {written.version}")

@@ -145,12 +145,19 @@ def write_outputs(
     prompts: Mapping[str, PromptInUse],
     writers: Writers,
     *,
-    predict: Predict,
+    predictor: Callable[[], Predict],
 ) -> tuple[pa.Table, Shown]:
-    """Rows of `generated_outputs` for one cycle, earlier attempts included, and what to tell people."""
+    """Rows of `generated_outputs` for one cycle, earlier attempts included, and what to tell people.
+
+    `predictor` gives the pinned scoring model; it is asked only when there is something new to rank, and before
+    anything is paid.
+    """
     store, producer = recorder.store, flywheel.writer
     assert producer is not None
     plan = planned(flywheel, store, cycle, manifest, prompts)
+    before = store.read(tables.GENERATED_OUTPUTS, flywheel.name, cycle)
+    is_known = {request.request.key for request in plan} <= set(before["request_key"].to_pylist())
+    predict = None if is_known else predictor()
     report = writers.answer([request.request for request in plan], producer, store)
     if refusal := report.too_many_failed(producer.max_failed):
         raise FlywheelError(refusal)
@@ -160,8 +167,7 @@ def write_outputs(
     references = [reference for prompt in prompts.values() for reference in prompt.references]
     blocked = blocked_reasons(outputs, briefs, references, flywheel.spec.guardrails, schema)
     outputs = judged(outputs, blocked)
-    outputs = ranked(outputs, predict(outputs).tolist())
-    before = store.read(tables.GENERATED_OUTPUTS, flywheel.name, cycle)
+    outputs = ranked(outputs, _predictions(outputs, before, predict))
     shown: Shown = {
         "requests": report.words,
         "n_failed": len(report.failures),
@@ -169,3 +175,16 @@ def write_outputs(
         "cost": report.cost if report.cost is not None else "unknown",
     }
     return superseded_by(before, outputs, manifest["attempt"]), shown
+
+
+def _predictions(outputs: pa.Table, before: pa.Table, predict: Predict | None) -> list[float]:
+    """One prediction per output. Those that were made before stand: they are what the choice rested on.
+
+    A correction of earlier cycles replaces the model that a manifest pinned, so asking it again would give others.
+    """
+    known = dict(zip(before["output_id"].to_pylist(), before["predicted"].to_pylist(), strict=True))
+    ids = outputs["output_id"].to_pylist()
+    new = outputs.filter(pa.array([output_id not in known for output_id in ids], pa.bool_()))
+    if predict is not None and new.num_rows:
+        known |= dict(zip(new["output_id"].to_pylist(), predict(new).tolist(), strict=True))
+    return [known[output_id] for output_id in ids]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 from flywheel_pipelines.cli import making
 from flywheel_pipelines.paths import PROJECT_ROOT
-from flywheel_pipelines.spec import load_spec
+from flywheel_pipelines.spec import LlmProducer, load_spec
 from flywheel_pipelines_tests.cli.runner import Run
 
 
@@ -29,6 +30,21 @@ def test_init_writes_a_yaml_that_loads(run: Run, defs: Path) -> None:
     spec = load_spec(defs / "product_descriptions" / "defs.yaml")
     assert spec.name == "product_descriptions"
     assert spec.start == date.today() - timedelta(days=date.today().weekday())
+
+
+def test_the_model_that_init_offers_in_comments_loads_when_it_is_taken(run: Run, defs: Path) -> None:
+    run("init", "product_descriptions")
+    path = defs / "product_descriptions" / "defs.yaml"
+    archive, model = [], []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        is_offered = re.match(r"  # (briefs:|producer:|feeds:|  )", line)
+        (model if is_offered else archive).append(line.replace("# ", "", 1) if is_offered else line)
+    assert len(model) == 11
+    kept = [line for line in archive if not line.startswith(("  briefs:", "  producer:"))]
+    path.write_text("\n".join([*kept, *model]) + "\n", encoding="utf-8")
+    spec = load_spec(path)
+    assert isinstance(spec.producer, LlmProducer)
+    assert {feed.kind for feed in spec.feeds.values()} == {"briefs", "metrics"}
 
 
 def test_init_never_overwrites(run: Run, defs: Path) -> None:

@@ -27,6 +27,8 @@ def generation(number: int) -> pa.Table:
             "brief_id": [f"{index:06d}" for index in range(ROWS)],
             "segment": [str(number)] * ROWS,
             "title": [str(value) for value in random.integers(0, 2**62, ROWS)],
+            "locale": [None] * ROWS,
+            "fields": [None] * ROWS,
             "n_candidates": [number] * ROWS,
         },
         schema=BRIEFS.schema,

@@ -18,6 +18,9 @@ def briefs(*names: str) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=BRIEFS.schema)
 
 
+COUNT = BRIEFS.columns.index("n_candidates")
+
+
 def header(batch_id: str, recorded_at: datetime = datetime(2026, 1, 12, tzinfo=UTC)) -> dict[str, object]:
     return {
         "batch_id": batch_id,
@@ -88,8 +91,8 @@ def test_nothing_written_yet_reads_as_an_empty_typed_table(lake: Lake) -> None:
     [
         (briefs("a").drop_columns(["title"]), "missing column(s) title"),
         (briefs("a").append_column("mood", pa.array(["fine"])), "unknown column(s) mood"),
-        (briefs("a").set_column(3, "n_candidates", pa.array(["two"])), "column n_candidates: found type string"),
-        (briefs("a").set_column(3, "n_candidates", pa.array([2.5])), "column n_candidates: found type double"),
+        (briefs("a").set_column(COUNT, "n_candidates", pa.array(["two"])), "column n_candidates: found type string"),
+        (briefs("a").set_column(COUNT, "n_candidates", pa.array([2.5])), "column n_candidates: found type double"),
         (briefs("a").set_column(1, "segment", pa.array([None], pa.string())), "column segment: 1 of 1 values are null"),
         (briefs("a", "a"), "repeat the key (brief_id)"),
     ],

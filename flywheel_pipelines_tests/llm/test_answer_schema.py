@@ -66,6 +66,17 @@ def test_what_is_not_one_json_object_is_refused(text: str) -> None:
         AnswerCheck(closed(field=TEXT)).read(text)
 
 
+def test_a_line_break_that_nobody_escaped_is_read_as_what_it_is() -> None:
+    check = AnswerCheck(closed(text=TEXT))
+    assert check.read('{\n\t"text" : "one\ntwo\x03\\n\\"three\\\\"\n}') == {"text": 'one\ntwo\x03\n"three\\'}
+
+
+@pytest.mark.parametrize("text", ['{"text": "one\n', '{"text": "one\\\n"}', '{"text": "one"\x03}', '{"text": "one\n\\'])
+def test_what_control_characters_cannot_excuse_is_refused(text: str) -> None:
+    with pytest.raises(AnswerError):
+        AnswerCheck(closed(text=TEXT)).read(text)
+
+
 def test_a_missing_field_is_named() -> None:
     with pytest.raises(AnswerError, match="title: Field required"):
         AnswerCheck(closed(title=TEXT)).read("{}")

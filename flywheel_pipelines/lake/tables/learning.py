@@ -76,7 +76,7 @@ SCORING_MODEL = TableContract(
             column(
                 "holdout_correlation",
                 REAL,
-                "Correlation of prediction and outcome on held-out briefs: within them, or between those with one output.",
+                "Correlation of prediction and outcome on held-out briefs: within, or between those with one output.",
             ),
             column(
                 "holdout_hit_rate",
