@@ -156,7 +156,9 @@ def write_outputs(
     assert producer is not None
     plan = planned(flywheel, store, cycle, manifest, prompts)
     before = store.read(tables.GENERATED_OUTPUTS, flywheel.name, cycle)
-    is_known = {request.request.key for request in plan} <= set(before["request_key"].to_pylist())
+    # What has not gone out rests on nothing yet: it is ranked by the model that is pinned now.
+    settled = before if store.has(tables.PUBLISHED_OUTPUTS, flywheel.name, cycle) else before.slice(0, 0)
+    is_known = {request.request.key for request in plan} <= set(settled["request_key"].to_pylist())
     predict = None if is_known else predictor()
     report = writers.answer([request.request for request in plan], producer, store)
     if refusal := report.too_many_failed(producer.max_failed):
@@ -167,7 +169,7 @@ def write_outputs(
     references = [reference for prompt in prompts.values() for reference in prompt.references]
     blocked = blocked_reasons(outputs, briefs, references, flywheel.spec.guardrails, schema)
     outputs = judged(outputs, blocked)
-    outputs = ranked(outputs, _predictions(outputs, before, predict))
+    outputs = ranked(outputs, _predictions(outputs, settled, predict))
     shown: Shown = {
         "requests": report.words,
         "n_failed": len(report.failures),
@@ -177,14 +179,14 @@ def write_outputs(
     return superseded_by(before, outputs, manifest["attempt"]), shown
 
 
-def _predictions(outputs: pa.Table, before: pa.Table, predict: Predict | None) -> list[float]:
-    """One prediction per output. Those that were made before stand: they are what the choice rested on.
+def _predictions(outputs: pa.Table, settled: pa.Table, predict: Predict | None) -> list[float]:
+    """One prediction per output. Those of `settled` answers stand: they are what the choice rested on.
 
     A correction of earlier cycles replaces the model that a manifest pinned, so asking it again would give others.
     """
-    known = dict(zip(before["output_id"].to_pylist(), before["predicted"].to_pylist(), strict=True))
-    ids = outputs["output_id"].to_pylist()
-    new = outputs.filter(pa.array([output_id not in known for output_id in ids], pa.bool_()))
+    known = dict(zip(settled["request_key"].to_pylist(), settled["predicted"].to_pylist(), strict=True))
+    keys = outputs["request_key"].to_pylist()
+    new = outputs.filter(pa.array([key not in known for key in keys], pa.bool_()))
     if predict is not None and new.num_rows:
-        known |= dict(zip(new["output_id"].to_pylist(), predict(new).tolist(), strict=True))
-    return [known[output_id] for output_id in ids]
+        known |= dict(zip(new["request_key"].to_pylist(), predict(new).tolist(), strict=True))
+    return [known[key] for key in keys]

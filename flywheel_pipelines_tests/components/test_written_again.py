@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from flywheel_pipelines.feedback.landing import land_file
 from flywheel_pipelines.lake import tables
+from flywheel_pipelines.lake.contracts import TableContract
 from flywheel_pipelines_tests.small_world import changed_files, failure
 from flywheel_pipelines_tests.written_world import (
     NAME,
@@ -327,16 +329,38 @@ def test_control_pinning_it_anew_shows_the_winners_of_now(restated: WrittenWorld
     assert shown_in(world, attempt=2) != shown_in(world, attempt=1)
 
 
+def overwrite(world: WrittenWorld, table: TableContract, cycle: date, column: str, value: Any) -> None:
+    """One column of a partition with one value in every row."""
+    data = world.lake.read(table, NAME, cycle).select(table.columns)
+    field = table.schema.field(column)
+    values = pa.array([value] * data.num_rows, field.type)
+    world.lake.write(
+        table, data.set_column(data.schema.get_field_index(column), field, values), flywheel=NAME, cycle=cycle
+    )
+
+
+def test_predictions_that_a_choice_rested_on_stand(played: WrittenWorld, tmp_path: Path) -> None:
+    world = played.copy_to(tmp_path)
+    overwrite(world, tables.GENERATED_OUTPUTS, THIRD, "predicted", 9.5)
+    assert world.open(THIRD, is_synthetic=True).success
+    assert {row["predicted"] for row in outputs(world, THIRD)} == {9.5}
+
+
+def test_predictions_of_what_has_not_gone_out_are_made_anew(played: WrittenWorld, tmp_path: Path) -> None:
+    """The cycle is pinned anew, perhaps with another model, until something of it is published."""
+    world = played.copy_to(tmp_path)
+    overwrite(world, tables.GENERATED_OUTPUTS, THIRD, "predicted", 9.5)
+    shutil.rmtree(world.paths.lake / "published_outputs" / f"flywheel={NAME}" / f"cycle={THIRD}")
+    assert world.open(THIRD, is_synthetic=True).success
+    assert 9.5 not in {row["predicted"] for row in outputs(world, THIRD)}
+
+
 def test_learning_that_went_is_missed_before_anything_is_asked(
     played: WrittenWorld, server: CountedServer, tmp_path: Path
 ) -> None:
     """Another scoring model than the pinned one: its predictions cannot be repeated, so nothing may be paid for."""
     world = played.copy_to(tmp_path)
-    model = world.lake.read(tables.SCORING_MODEL, NAME, SECOND).drop_columns(["cycle"])
-    other = model.set_column(
-        model.schema.get_field_index("model_version"), model.schema.field("model_version"), pa.array(["other"])
-    )
-    world.lake.write(tables.SCORING_MODEL, other, flywheel=NAME, cycle=SECOND)
+    overwrite(world, tables.SCORING_MODEL, SECOND, "model_version", "other")
     result, asked = server.asked_by(lambda: world.open(THIRD, server, attempt=2))
     assert "repin: true" in failure(result)
     assert asked == []
