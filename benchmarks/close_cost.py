@@ -3,7 +3,7 @@
 Does it grow with history? The same flywheel, with a short window, is closed after few cycles and after many. Every
 look back is bounded by the window, so the ratio should stay near 1.
 
-What does Dagster add? The functions of the same assets, called one after the other, against the job that a replay and
+What does Dagster add? The steps that the assets take, one after the other, against the job that a replay and
 the UI run. Both write the same bytes; that is checked.
 """
 
@@ -33,7 +33,7 @@ def run(short: int = 30, long: int = 120, window: int = 20, briefs: int = 8, rep
     ages = f"after {long} cycles / after {short}"
     return [
         Measurement(NAME, ages, growth[0] / growth[1], limit="about 1", notes=sizes),
-        Measurement(NAME, "with Dagster / its functions alone", dagster[0] / dagster[1], notes="same bytes written"),
+        Measurement(NAME, "with Dagster / its steps alone", dagster[0] / dagster[1], notes="same bytes written"),
         Measurement(NAME, f"the job, in process, after {long} cycles", growth[0], "s", notes="median"),
     ]
 

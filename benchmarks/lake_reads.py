@@ -39,6 +39,8 @@ def partition(rows: int, seed: int) -> pa.Table:
         "brief_id": [f"{index:07d}" for index in range(rows)],
         "segment": [str(seed)] * rows,
         "title": titles,
+        "locale": ["en"] * rows,
+        "fields": ["{}"] * rows,
         "n_candidates": [4] * rows,
     }
     return pa.table(columns, schema=BRIEFS.schema)

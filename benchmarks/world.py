@@ -1,6 +1,6 @@
 """A flywheel on a synthetic archive in a folder of its own, run with Dagster and without.
 
-Without Dagster means: the functions of the same assets, called one after the other. Both ways write the same bytes.
+Without Dagster means: the steps that the assets take, one after the other. Both ways write the same bytes.
 
 Here: setting up and running. Not here: measuring.
 """
@@ -22,19 +22,19 @@ import dagster as dg
 from dagster_duckdb import DuckDBResource
 
 from flywheel_pipelines.components.flywheel import FlywheelComponent
-from flywheel_pipelines.components.kit import AssetKit
-from flywheel_pipelines.components.learning_assets import CloseConfig, learning_assets
-from flywheel_pipelines.components.momentum_asset import MomentumConfig
-from flywheel_pipelines.components.production_assets import OpenConfig, production_assets
-from flywheel_pipelines.components.resources import LakeResource
+from flywheel_pipelines.components.resources import LakeResource, LlmResource
 from flywheel_pipelines.cycles import cycle_start
 from flywheel_pipelines.feedback.archive import find_mapping, read_archive
 from flywheel_pipelines.feedback.files import read_header
 from flywheel_pipelines.instance import open_instance
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
+from flywheel_pipelines.loop.flywheel import Flywheel
+from flywheel_pipelines.loop.opening import OpenOptions
 from flywheel_pipelines.paths import DATA_DIR_VARIABLE, DEFS_DIR, DataPaths
+from flywheel_pipelines.simulation.direct_writers import DirectWriters
 from flywheel_pipelines.simulation.replay import ReplayPlan, deliver_candidates, deliver_feedback
+from flywheel_pipelines.simulation.season import PlainStage
 from flywheel_pipelines.simulation.synthetic_archive import make_synthetic_archive
 from flywheel_pipelines.spec import FlywheelSpec, load_spec, parse_spec
 
@@ -79,9 +79,6 @@ class World:
         spec = _spec(window)
         self.plan = ReplayPlan(spec, read_archive(archive, mapping, cadence=spec.cadence), "full", is_synthetic=True)
         self.cycles = self.plan.cycles
-        kit = AssetKit(spec)
-        self._opening, self._closing = production_assets(kit), learning_assets(kit)
-        self._resource = LakeResource(duckdb=DuckDBResource(database=":memory:"))
         deliver_candidates(self.lake, self.plan)
 
     def copy(self, folder: Path) -> World:
@@ -99,17 +96,18 @@ class World:
 
     def turn(self, cycle: date) -> None:
         """Open a cycle, deliver its feedback, close it; without Dagster."""
-        self.in_force()
-        for asset in self._opening:
-            self._call(asset, cycle)
+        self._stage.open(cycle, OpenOptions(recorded_at=cycle_start(cycle), publish="all", is_synthetic=True))
         deliver_feedback(self.lake, self.plan, cycle)
         self.close(cycle)
 
     def close(self, cycle: date) -> None:
         """Close a cycle without Dagster."""
-        self.in_force()
-        for asset in self._closing:
-            self._call(asset, cycle)
+        self._stage.close([cycle], is_last=False)
+
+    @property
+    def _stage(self) -> PlainStage:
+        # An archive has its texts already, so nobody is asked to write.
+        return PlainStage(Flywheel(self.plan.spec), self.lake, DirectWriters(), self.paths.outbox)
 
     def versions(self, cycle: date) -> list[str]:
         """The versions of everything that closing a cycle writes."""
@@ -120,20 +118,11 @@ class World:
         """The job that closes a cycle, on a Dagster instance in this data directory."""
         # The component makes its definitions from the spec alone and asks nothing of the context.
         made = FlywheelComponent(self.plan.spec).build_defs(None)  # type: ignore[arg-type]
-        found = dg.Definitions.merge(made, dg.Definitions(resources={"lake": self._resource}))
+        lake = LakeResource(duckdb=DuckDBResource(database=":memory:"))
+        found = dg.Definitions.merge(made, dg.Definitions(resources={"lake": lake, "llm": LlmResource()}))
         self.in_force()
         with open_instance(self.paths) as instance:
             yield ClosingJob(found.resolve_job_def(f"{FLYWHEEL}__close"), instance, self)
-
-    def _call(self, asset: dg.AssetsDefinition, cycle: date) -> None:
-        configs = {
-            tables.CYCLE_MANIFEST.name: OpenConfig(recorded_at=cycle_start(cycle).isoformat(), publish="all"),
-            tables.PERFORMANCE_METRICS.name: CloseConfig(),
-            tables.MOMENTUM.name: MomentumConfig(plot=False),
-        }
-        config = configs.get(asset.key.path[-1])
-        arguments = {"config": config} if config else {}
-        asset(context=dg.build_asset_context(partition_key=cycle.isoformat()), lake=self._resource, **arguments)
 
 
 class ClosingJob:
