@@ -14,9 +14,9 @@ import os
 import statistics
 import tempfile
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -104,13 +104,13 @@ def play_all(flywheels: Iterable[str], ways: Iterable[str], seeds: int, jobs: in
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     wanted = [(name, way, seed) for seed in range(1, seeds + 1) for name in flywheels for way in ways]
     # Fresh processes now and then: each keeps what it has read and counted, for as long as it lives.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=4) as pool:
-        futures = [pool.submit(play_one, *one, n_cycles) for one in wanted]
-        console = Console(stderr=True)
-        for _ in track(as_completed(futures), "seasons", total=len(futures), console=console, transient=True):
-            pass
-    return [future.result() for future in futures]
+    with multiprocessing.get_context("spawn").Pool(jobs, maxtasksperchild=4) as pool:
+        played = pool.imap(partial(_play_one, n_cycles=n_cycles), wanted)
+        return list(track(played, "seasons", total=len(wanted), console=Console(stderr=True), transient=True))
+
+
+def _play_one(wanted: tuple[str, str, int], n_cycles: int) -> Played:
+    return play_one(*wanted, n_cycles)
 
 
 def summary_table(played: Sequence[Played]) -> str:

@@ -26,17 +26,20 @@ with known as (
 ),
 measured as (
     select
-        output_id,
-        sum(value) filter (where measure = $successes) as numerator,
-        sum(value) filter (where measure = $exposure) as exposure,
-        max(recorded_at) as known_at
+        wanted.position,
+        wanted.metric,
+        known.output_id,
+        sum(known.value) filter (where known.measure = wanted.successes) as numerator,
+        sum(known.value) filter (where known.measure = wanted.exposure) as exposure,
+        max(known.recorded_at) as known_at
     from known
-    where measure in ($successes, $exposure) and output_id in (select output_id from published)
-    group by output_id
+    inner join wanted on known.measure = wanted.successes or known.measure = wanted.exposure
+    where known.output_id in (select output_id from published)
+    group by all
 )
 select
     output_id,
-    $metric as metric,
+    metric,
     coalesce(numerator, 0)::double as numerator,
     exposure::double as exposure,
     case when exposure > 0 then coalesce(numerator, 0) / exposure end as value,
@@ -44,7 +47,7 @@ select
     known_at
 from measured
 where exposure is not null
-order by output_id
+order by position, output_id
 """
 
 
@@ -69,21 +72,16 @@ def performance_view(
             the result depends on the ledgers and not on the clock of the machine.
     """
     as_of = knowledge_cutoff or latest_batch
-    parts = []
+    wanted = [
+        {"position": number, "metric": name, "successes": metric.successes, "exposure": metric.exposure}
+        for number, (name, metric) in enumerate(metrics.items())
+    ]
+    parameters = {"cutoff": knowledge_cutoff, "is_mature": as_of is not None and as_of >= matures_at}
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
         connection.register("ledger", ledger)
         connection.register("published", published.select(["output_id"]))
-        for name, metric in metrics.items():
-            parameters = {
-                "cutoff": knowledge_cutoff,
-                "metric": name,
-                "successes": metric.successes,
-                "exposure": metric.exposure,
-                "is_mature": as_of is not None and as_of >= matures_at,
-            }
-            parts.append(connection.execute(_QUERY, parameters).to_arrow_table())
+        connection.register("wanted", pa.Table.from_pylist(wanted))
+        found = connection.execute(_QUERY, parameters).to_arrow_table()
     fields = PERFORMANCE_METRICS.schema
-    return pa.concat_tables(
-        pa.table([part.column(field.name).cast(field.type) for field in fields], schema=fields) for part in parts
-    )
+    return pa.table([found.column(field.name).cast(field.type) for field in fields], schema=fields)

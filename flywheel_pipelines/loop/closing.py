@@ -22,6 +22,7 @@ from flywheel_pipelines.learning.corpus import build_corpus
 from flywheel_pipelines.learning.judgement import judge_cycle
 from flywheel_pipelines.learning.model_tables import fit_scoring_model, model_to_tables
 from flywheel_pipelines.learning.prompt import refresh_prompt
+from flywheel_pipelines.learning.text_model import TextModel
 from flywheel_pipelines.learning.thresholds import floor_rule
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.loop.recorder import Markdown, Recorder, Shown
@@ -96,14 +97,19 @@ def fit_model(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) ->
         read = flywheel.partitions(store, tables.SCORED_OUTPUTS, seen)
         recorder.write(tables.SCORING_MODEL_TERMS, terms, cycle, read)
         recorder.write(tables.SCORING_MODEL, row, cycle, read)
-        strongest = [f"{term.kind} `{term.term}` {term.coefficient:+.3f}" for term in model.top_terms(8).itertuples()]
-        shown = {
-            "model": model.reason,
-            "holdout_hit_rate": model.holdout_hit_rate,
-            "holdout_chance": model.holdout_chance,
-            "strongest_terms": Markdown("\n".join(f"- {line}" for line in strongest) or "none"),
-        }
+        if cycle == cycles[-1]:
+            shown = _about_model(model)
     return shown
+
+
+def _about_model(model: TextModel) -> Shown:
+    strongest = [f"{term.kind} `{term.term}` {term.coefficient:+.3f}" for term in model.top_terms(8).itertuples()]
+    return {
+        "model": model.reason,
+        "holdout_hit_rate": model.holdout_hit_rate,
+        "holdout_chance": model.holdout_chance,
+        "strongest_terms": Markdown("\n".join(f"- {line}" for line in strongest) or "none"),
+    }
 
 
 def choose_references(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) -> Shown:

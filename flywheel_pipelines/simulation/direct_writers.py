@@ -35,11 +35,12 @@ class DirectWriters:
 
     def answer(self, requests: Sequence[ChatRequest], producer: LlmProducer, store: Lake) -> AskReport:
         """See `loop.writing.Writers`."""
-        checks: dict[str, AnswerCheck] = {}
+        # The requests of a cycle share one schema.
+        check = AnswerCheck(requests[0].schema) if requests else None
         report = AskReport(n_asked=len(requests), n_tries=len(requests), cost=None, cycle_cost=None)
         for request in requests:
             completion = chat_completion(chat_body(request, "json_schema"))
-            check = checks.setdefault(str(request.schema), AnswerCheck(request.schema))
+            assert check is not None
             content = check.read(completion["choices"][0]["message"]["content"])
             usage = Usage(completion["usage"]["prompt_tokens"], completion["usage"]["completion_tokens"])
             self.tokens[request.cycle] += usage.prompt + usage.completion
