@@ -9,15 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
+from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
-from flywheel_pipelines.llm.batch import batch_states, collect_ended, submit_missing
+from flywheel_pipelines.llm.batch import Collection, batch_states, collect_ended, submit_missing
 from flywheel_pipelines.llm.batch_records import in_flight
 from flywheel_pipelines.llm.settings import AskSettings
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.loop.opening import opened_with
 from flywheel_pipelines.loop.prompts import pinned_prompts
 from flywheel_pipelines.loop.writing import ProviderWriters, planned
+
+MAX_REJECTED = 3
+"""Batches in a row that may be rejected as a whole."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ def exchange_batches(flywheel: Flywheel, store: Lake, cycle: date, writers: Prov
     collected = collect_ended(
         requests, lake=store, journal_folder=writers.journal, provider=provider, settings=how, now=writers.now
     )
+    _refuse_endless_rejection(collected, store, opened.name, cycle)
     submitted = submit_missing(
         requests, lake=store, journal_folder=writers.journal, provider=provider, settings=how, now=writers.now
     )
@@ -61,6 +66,19 @@ def exchange_batches(flywheel: Flywheel, store: Lake, cycle: date, writers: Prov
             "given_up": len(submitted.given_up),
         },
     )
+
+
+def _refuse_endless_rejection(collected: Collection, store: Lake, flywheel: str, cycle: date) -> None:
+    """A batch that is rejected as a whole is rejected the next time, too: after some in a row a person has to look."""
+    ended = [row for row in store.read(tables.LLM_BATCHES, flywheel, cycle).to_pylist() if row["event"] != "submitted"]
+    latest = sorted(ended, key=lambda row: row["recorded_at"])[-MAX_REJECTED:]
+    rejected = [row for row in latest if row["event"] == "failed" and not row["n_answered"]]
+    if collected.batches and len(rejected) == MAX_REJECTED:
+        raise FlywheelError(
+            f"The last {MAX_REJECTED} batches of cycle {cycle} of {flywheel} were rejected as a whole. "
+            f"{collected.words} Put right what the provider names, then run the job {flywheel}__open for this cycle "
+            "again: it submits anew."
+        )
 
 
 def waiting_cycles(store: Lake, flywheel: str) -> list[date]:

@@ -174,7 +174,8 @@ def write_outputs(
         "requests": report.words,
         "n_failed": len(report.failures),
         "n_blocked": sum(reason is not None for reason in blocked),
-        "cost": report.cost if report.cost is not None else "unknown",
+        "cost": round(report.cost, 6) if report.cost is not None else "unknown",
+        "written_by": f"{OFFLINE_MODEL}: simulated" if manifest["model"] == OFFLINE_MODEL else manifest["model"],
     }
     return superseded_by(before, outputs, manifest["attempt"]), shown
 

@@ -13,6 +13,7 @@ from dagster_duckdb import DuckDBResource
 from flywheel_pipelines.components.resources import LakeResource, LlmResource
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.llm.offline.batches import BatchOptions
+from flywheel_pipelines.loop.batches import MAX_REJECTED
 from flywheel_pipelines_tests.small_world import changed_files, failure
 from flywheel_pipelines_tests.written_world import NAME, WEEKS, CountedServer, WrittenWorld, counted_server
 
@@ -163,6 +164,19 @@ def test_what_an_expired_batch_left_is_submitted_again(world: WrittenWorld, cloc
     assert last.success
     assert materialized(last) == {"llm_batches", *PRODUCED}
     assert len(answered(world)) == 10 == len(world.rows(tables.GENERATED_OUTPUTS))
+
+
+def test_batches_that_are_rejected_again_and_again_end_in_words(tmp_path: Path, clock: Clock) -> None:
+    world = WrittenWorld.make(tmp_path, producer=BATCH)
+    with counted_server(batch=BatchOptions(rejects=True, clock=clock)) as server:
+        for _ in range(MAX_REJECTED):
+            assert open_batch(world, server).success
+        refused = open_batch(world, server)
+        assert "rejected as a whole" in failure(refused)
+        assert f"{NAME}__open" in failure(refused)
+        # Nothing was left under way, so the sensor asks for no further run; a person may.
+        assert not any(isinstance(said, dg.RunRequest) for said in tick(world, server))
+        assert open_batch(world, server).success
 
 
 def test_live_and_batch_write_the_same_texts(

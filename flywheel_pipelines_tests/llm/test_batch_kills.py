@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from flywheel_pipelines_tests.llm.test_batch import desk, requests
+from flywheel_pipelines_tests.llm.batch_desk import desk, requests
 
 N_KILLS, NEW_EACH_TIME = 20, 3
 N_REQUESTS = N_KILLS * NEW_EACH_TIME
@@ -20,7 +20,7 @@ RUN = """
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from flywheel_pipelines_tests.llm.test_batch import Desk, requests
+from flywheel_pipelines_tests.llm.batch_desk import Desk, requests
 from flywheel_pipelines.llm.settings import AskSettings
 import openai, httpx2
 at = Desk(Path(sys.argv[1]), SimpleNamespace(base_url=sys.argv[2]), AskSettings())
