@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from itertools import chain
 
 from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.lake import tables
@@ -43,13 +44,22 @@ def exchange_batches(flywheel: Flywheel, store: Lake, cycle: date, writers: Prov
     opened = opened_with(flywheel, manifest)
     assert opened.writer is not None
     prompts = pinned_prompts(store, opened.name, manifest)
-    requests = [plan.request for plan in planned(opened, store, cycle, manifest, prompts)]
+    # A batch of an earlier attempt may still be under way: it is paid for, so its answers are kept.
+    *earlier, requests = (
+        [plan.request for plan in planned(opened, store, cycle, manifest | {"attempt": attempt}, prompts)]
+        for attempt in range(1, manifest["attempt"] + 1)
+    )
     if not requests:
         return Exchanged(is_complete=True, words="The cycle has no briefs, so nothing is asked.", counts={})
     provider = writers.provider_of(str(manifest["model"]))
     how = AskSettings.of_producer(opened.writer)
     collected = collect_ended(
-        requests, lake=store, journal_folder=writers.journal, provider=provider, settings=how, now=writers.now
+        [*requests, *chain(*earlier)],
+        lake=store,
+        journal_folder=writers.journal,
+        provider=provider,
+        settings=how,
+        now=writers.now,
     )
     _refuse_endless_rejection(collected, store, opened.name, cycle)
     submitted = submit_missing(

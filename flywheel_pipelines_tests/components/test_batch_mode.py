@@ -179,6 +179,17 @@ def test_batches_that_are_rejected_again_and_again_end_in_words(tmp_path: Path, 
         assert open_batch(world, server).success
 
 
+def test_answers_to_an_attempt_that_was_replaced_meanwhile_are_kept(
+    world: WrittenWorld, server: CountedServer, clock: Clock
+) -> None:
+    open_batch(world, server)
+    open_batch(world, server, cycle_manifest={"attempt": 2})
+    clock.now += 3_601
+    assert collect(world, server).success
+    answered = [row["attempt"] for row in world.rows(tables.LLM_REQUESTS, FIRST) if row["status"] == "answered"]
+    assert answered.count(1) == answered.count(2) > 0
+
+
 def test_live_and_batch_write_the_same_texts(
     world: WrittenWorld, server: CountedServer, clock: Clock, tmp_path: Path
 ) -> None:
