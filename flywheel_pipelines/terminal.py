@@ -127,12 +127,21 @@ def trace_tree(found: Trace) -> Tree:
     made = tree.add("produced by")
     made.add(f"flywheel {output['flywheel']}, cycle {output['cycle']}, producer {output['producer']}")
     made.add(f"brief {_plain(output['brief_id'])}, segment {output['segment']}, candidate {output['variant'] + 1}")
+    if output["model"]:
+        simulated = ", simulated" if output["is_synthetic"] else ""
+        made.add(f"model {_plain(output['model'])}{simulated}, attempt {output['attempt']}, {_effort(output)}")
     made.add(f"prompt {output['prompt_version']}, corpus {cycle['corpus_version']}")
+    for reference in output["reference_ids"] or []:
+        made.add(f"shown reference {reference}")
     model = cycle["scoring_model_version"][:16]
     made.add(f"scoring model {model}: predicted {output['predicted']:+.3f}, rank {output['rank']}")
     made.add(f"learning carried in from cycle {cycle['predecessor'] or 'none: this was the first'}")
     went = tree.add("published")
     went.add(f"arms: {', '.join(output['arms'] or []) or 'not published'}")
+    if output["choice"]:
+        went.add(f"{output['choice']}, which had a probability of {percent(output['probability'], signed=False)}")
+    if output["blocked"]:
+        went.add(f"blocked: {_plain(output['blocked'])}")
     judged = tree.add("judged")
     judged.add(f"{output['decision'] or 'not yet'}: {output['reason'] or 'no feedback was scored'}")
     judged.add(f"floor {cycle['threshold_version']}, registered before the first measurement it judges")
@@ -149,6 +158,11 @@ def trace_tree(found: Trace) -> Tree:
         if row["kind"] == "cycle":
             became.add(f"{row['n']} later cycle(s) opened with it, {row['first_cycle']} to {row['last_cycle']}")
     return tree
+
+
+def _effort(output: dict[str, Any]) -> str:
+    cost = "cost unknown" if output["request_cost"] is None else f"${output['request_cost']:.5f}"
+    return cost if output["request_tokens"] is None else f"{output['request_tokens']:,} tokens, {cost}"
 
 
 class RowsTable:

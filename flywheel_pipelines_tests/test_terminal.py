@@ -7,7 +7,8 @@ import io
 import pytest
 from rich.console import Console, RenderableType
 
-from flywheel_pipelines.terminal import MAX_ROWS, MAX_UPRIGHT_ROWS, next_steps, rows_table, status_table
+from flywheel_pipelines.published import Trace
+from flywheel_pipelines.terminal import MAX_ROWS, MAX_UPRIGHT_ROWS, next_steps, rows_table, status_table, trace_tree
 
 STATUS = {
     "flywheel": "archive_headlines", "data": "synthetic", "n_closed": 40, "open_cycle": None, "lift": 0.117,
@@ -62,3 +63,18 @@ def test_brackets_in_data_are_brackets() -> None:
 def test_a_command_to_try_is_alone_on_its_line() -> None:
     command = '.venv/bin/flywheel sql -c "select cycle, lift, cumulative_lift from momentum"'
     assert command in [line.strip() for line in printed(next_steps([(command, "ask")]), 80).splitlines()]
+
+
+def test_a_trace_says_who_wrote_it_what_it_was_shown_and_how_it_was_chosen() -> None:
+    output = {
+        "output_id": "o1", "text": "Hello", "flywheel": "mail", "cycle": "2026-01-12", "producer": "llm",
+        "brief_id": "b1", "segment": "hotels", "variant": 1, "prompt_version": "p1", "predicted": 0.1, "rank": 2,
+        "model": "offline-writer", "is_synthetic": True, "attempt": 1, "request_tokens": 1_693, "request_cost": None,
+        "reference_ids": ["r1", "r2"], "arms": ["flywheel"], "choice": "explored", "probability": 0.05,
+        "blocked": None, "decision": None, "reason": None,
+    }  # fmt: skip
+    cycle = {"corpus_version": "c", "scoring_model_version": "m", "predecessor": None, "threshold_version": "t"}
+    said = printed(trace_tree(Trace(output, cycle, None, [])), 120)
+    assert "model offline-writer, simulated, attempt 1, 1,693 tokens, cost unknown" in said
+    assert "shown reference r2" in said
+    assert "explored, which had a probability of 5.0%" in said
