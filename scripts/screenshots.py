@@ -190,36 +190,20 @@ def _wait(condition: Any, what: str, seconds: float = 60) -> None:
         time.sleep(0.2)
 
 
-def _latest_run(base: str, job: str) -> str:
-    query = (
-        f'{{ runsOrError(filter: {{pipelineName: "{job}"}}, limit: 1) {{ ... on Runs {{ results {{ runId }} }} }} }}'
-    )
-    request = urllib.request.Request(
-        f"{base}/graphql", json.dumps({"query": query}).encode(), {"content-type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        runs = json.load(answer)["data"]["runsOrError"]["results"]
-    if not runs:
-        raise SystemExit(f"No run of {job} in this data directory. Run `flywheel demo` on it first.")
-    return runs[0]["runId"]
-
-
-def shots(base: str, data: Path, flywheel: str) -> list[Shot]:
+def shots(data: Path, flywheel: str) -> list[Shot]:
     """The pictures of one flywheel; the asset is shown at the last cycle that was closed."""
     cycles = Lake(data / "lake").cycles(MOMENTUM, flywheel)
     if not cycles:
         raise SystemExit(f"{flywheel} has no closed cycle in {data}. Run `flywheel demo` on it first.")
     graph = urllib.parse.quote(f'group:"{flywheel}"')
-    momentum, generated, published = (
+    momentum, generated = (
         f"/assets/{flywheel}/{asset}?view=partitions&partition={cycles[-1]}"
-        for asset in ("momentum", "generated_outputs", "published_outputs")
+        for asset in ("momentum", "generated_outputs")
     )
     return [
         Shot("asset_graph", f"/asset-groups~{graph}", (2200, 800), "refreshed_prompt", clip=(560, 330, 1597, 195)),
         Shot("momentum_asset", momentum, (1500, 1100), "lift_cumulative", clip=(240, 0, 1260, 1100)),
         Shot("generated_outputs", generated, (1500, 1000), "requests", clip=(240, 0, 1260, 1000), theme="Dark"),
-        Shot("published_outputs", published, (1500, 1000), "exported_rows", clip=(240, 0, 1260, 1000)),
-        Shot("run", f"/runs/{_latest_run(base, f'{flywheel}__close')}", (1700, 800), "RUN_SUCCESS"),
     ]
 
 
@@ -236,7 +220,7 @@ def main() -> None:
     data = arguments.data.resolve()
     pictures = {"momentum": (data / "reports" / f"{arguments.flywheel}_momentum.png").read_bytes()}
     with user_interface(data, arguments.port) as base, browser(arguments.browser) as page:
-        for shot in shots(base, data, arguments.flywheel):
+        for shot in shots(data, arguments.flywheel):
             pictures[shot.name] = take(page, base, shot)
     for name, png in pictures.items():
         path = arguments.out / f"{name}.png"
