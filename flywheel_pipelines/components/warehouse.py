@@ -33,12 +33,14 @@ TABLES_OF_OTHER_ASSETS = {
     "prompt_versions": "cycle_manifest",
     "llm_requests": "generated_outputs",
     "exports": "published_outputs",
+    "reviewed_outputs": "performance_metrics",
+    "restatements": "scored_outputs",
 }
 """Lake tables that are written by the asset of another table; every other table that has an asset gave it its name."""
 TABLES_WITHOUT_ASSET = frozenset(
     {
-        "batches", "quarantine", "archive_candidates", "brief_ledger", "metric_ledger", "thresholds", "llm_batches",
-        "input_versions",
+        "batches", "quarantine", "quarantine_events", "archive_candidates", "brief_ledger", "metric_ledger",
+        "metric_replacements", "output_links", "reviews", "tickets", "thresholds", "llm_batches", "input_versions",
     }
 )  # fmt: skip
 """Ledgers that feeds and sensors append to, and the book of versions: no asset materializes them."""

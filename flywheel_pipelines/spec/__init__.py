@@ -5,10 +5,10 @@ other module checks configuration again.
 """
 
 from flywheel_pipelines.spec.explaining import explain_keys
+from flywheel_pipelines.spec.feeds import REVIEW_MEASURES, DltSource, FeedSpec, SqlSource
 from flywheel_pipelines.spec.flywheel import COMPONENT_TYPE, FlywheelSpec
 from flywheel_pipelines.spec.producers import (
     ArchiveProducer,
-    FeedSpec,
     GuardrailsSpec,
     LlmProducer,
     PriceSpec,
@@ -21,9 +21,11 @@ from flywheel_pipelines.spec.section import NAME_PATTERN
 __all__ = [
     "COMPONENT_TYPE",
     "NAME_PATTERN",
+    "REVIEW_MEASURES",
     "ArchiveProducer",
     "ArmsSpec",
     "CorpusSpec",
+    "DltSource",
     "FeedSpec",
     "FloorSpec",
     "FlywheelSpec",
@@ -32,6 +34,7 @@ __all__ = [
     "PriceSpec",
     "PromptSpec",
     "RateMetric",
+    "SqlSource",
     "explain_keys",
     "load_spec",
     "parse_spec",

@@ -13,10 +13,10 @@ from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_va
 
 from flywheel_pipelines.cycles import Cadence, cycle_of, shift_cycle
 from flywheel_pipelines.spec.explaining import detail_of
+from flywheel_pipelines.spec.feeds import FeedSpec
 from flywheel_pipelines.spec.producers import (
     ArchiveProducer,
     BriefsSpec,
-    FeedSpec,
     GuardrailsSpec,
     Producer,
     PromptSpec,

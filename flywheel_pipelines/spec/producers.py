@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from flywheel_pipelines.spec.section import NAME_PATTERN, Name, Section
+from flywheel_pipelines.spec.section import NAME_PATTERN, Section
 
 RESERVED_PARAMETERS = frozenset(
     {"messages", "model", "n", "response_format", "seed", "stream", "tools", "max_tokens", "max_completion_tokens"}
@@ -178,16 +178,4 @@ class GuardrailsSpec(Section):
     )
     personal_data: Literal["block", "allow"] = Field(
         default="block", description="block: no e-mail address, phone, card or account number that the brief lacks."
-    )
-
-
-class FeedSpec(Section):
-    """A kind of file that comes in."""
-
-    kind: Literal["briefs", "metrics"] = Field(description="briefs: things to produce. metrics: what was measured.")
-    path: str = Field(min_length=1, description="Pattern of the files, relative to the inbox, e.g. leads/*.csv.")
-    columns: dict[Name, str] = Field(
-        default_factory=dict,
-        description="Our name: their header. briefs: brief_id, segment, title, date, locale (others are kept as the "
-        "brief's own fields). metrics: output_id, date, and the measures that the metrics name.",
     )

@@ -16,10 +16,14 @@ renamed as (
 
         ---------- text
         source,
+        feed,
 
         ---------- numerics
         n_rows,
         n_quarantined,
+        n_late,
+        n_unmatched,
+        n_held,
 
         ---------- dates
         first_cycle,

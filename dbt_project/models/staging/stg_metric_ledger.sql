@@ -17,6 +17,7 @@ renamed as (
 
         ---------- text
         measure,
+        feed,
 
         ---------- numerics
         value,

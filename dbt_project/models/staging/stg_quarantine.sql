@@ -19,6 +19,9 @@ renamed as (
         field,
         found,
         reason,
+        feed,
+        problem,
+        cells,
 
         ---------- numerics
         source_row,

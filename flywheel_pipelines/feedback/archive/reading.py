@@ -270,6 +270,8 @@ def _quarantine(problems: list[RowProblem], source: str, batch_id: str, recorded
         pa.repeat(pa.scalar(same[field.name], field.type), table.num_rows)
         if field.name in same
         else table.column(field.name)
+        if field.name in table.column_names
+        else pa.nulls(table.num_rows, field.type)
         for field in fields
     ]
     return pa.table(arrays, schema=QUARANTINE.schema)

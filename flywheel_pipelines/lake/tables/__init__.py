@@ -6,10 +6,21 @@ Not here: SQL marts (`dbt_project/`) and the code that fills the tables.
 """
 
 from flywheel_pipelines.lake.contracts import TableContract
+from flywheel_pipelines.lake.tables.feedback import (
+    METRIC_LEDGER,
+    METRIC_REPLACEMENTS,
+    OUTPUT_LINKS,
+    QUARANTINE,
+    QUARANTINE_EVENTS,
+    RESTATEMENTS,
+    REVIEWS,
+    TICKETS,
+)
 from flywheel_pipelines.lake.tables.learning import (
     PERFORMANCE_METRICS,
     REFERENCE_CORPUS,
     REFRESHED_PROMPT,
+    REVIEWED_OUTPUTS,
     SCORED_OUTPUTS,
     SCORING_MODEL,
     SCORING_MODEL_TERMS,
@@ -18,8 +29,6 @@ from flywheel_pipelines.lake.tables.ledgers import (
     ARCHIVE_CANDIDATES,
     BATCHES,
     BRIEF_LEDGER,
-    METRIC_LEDGER,
-    QUARANTINE,
     THRESHOLDS,
 )
 from flywheel_pipelines.lake.tables.lineage import INPUT_VERSIONS
@@ -34,10 +43,12 @@ from flywheel_pipelines.lake.tables.production import (
 )
 
 ALL_TABLES: tuple[TableContract, ...] = (
-    BATCHES, QUARANTINE, ARCHIVE_CANDIDATES, BRIEF_LEDGER, METRIC_LEDGER, THRESHOLDS,
+    BATCHES, QUARANTINE, QUARANTINE_EVENTS, ARCHIVE_CANDIDATES, BRIEF_LEDGER,
+    METRIC_LEDGER, METRIC_REPLACEMENTS, OUTPUT_LINKS, REVIEWS, TICKETS, RESTATEMENTS, THRESHOLDS,
     PROMPT_VERSIONS, LLM_REQUESTS, LLM_BATCHES,
     BRIEFS, CYCLE_MANIFEST, GENERATED_OUTPUTS, PUBLISHED_OUTPUTS, EXPORTS,
-    PERFORMANCE_METRICS, SCORED_OUTPUTS, SCORING_MODEL, SCORING_MODEL_TERMS, REFERENCE_CORPUS, REFRESHED_PROMPT,
+    PERFORMANCE_METRICS, REVIEWED_OUTPUTS, SCORED_OUTPUTS, SCORING_MODEL, SCORING_MODEL_TERMS,
+    REFERENCE_CORPUS, REFRESHED_PROMPT,
     BRIEF_OUTCOMES, MOMENTUM, AUDIT, INPUT_VERSIONS,
 )  # fmt: skip
 TABLES: dict[str, TableContract] = {table.name: table for table in ALL_TABLES}
@@ -57,17 +68,24 @@ __all__ = [
     "LLM_BATCHES",
     "LLM_REQUESTS",
     "METRIC_LEDGER",
+    "METRIC_REPLACEMENTS",
     "MOMENTUM",
+    "OUTPUT_LINKS",
     "PERFORMANCE_METRICS",
     "PROMPT_VERSIONS",
     "PUBLISHED_OUTPUTS",
     "QUARANTINE",
+    "QUARANTINE_EVENTS",
     "REFERENCE_CORPUS",
     "REFRESHED_PROMPT",
+    "RESTATEMENTS",
+    "REVIEWED_OUTPUTS",
+    "REVIEWS",
     "SCORED_OUTPUTS",
     "SCORING_MODEL",
     "SCORING_MODEL_TERMS",
     "TABLES",
     "THRESHOLDS",
+    "TICKETS",
     "TableContract",
 ]

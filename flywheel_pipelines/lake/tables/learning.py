@@ -27,6 +27,25 @@ PERFORMANCE_METRICS = TableContract(
 )
 
 
+REVIEWED_OUTPUTS = TableContract(
+    name="reviewed_outputs",
+    layer="feedback",
+    description="The latest-known review of each output of a cycle, with the text that a person left.",
+    key=("output_id",),
+    schema=pa.schema(
+        [
+            column("output_id", TEXT, "The output that was reviewed."),
+            column("decision", TEXT, "accepted, edited or rejected."),
+            column("reviewer", TEXT, "Pseudonym of the reviewer."),
+            column("final_text", TEXT, "The text as the reviewer left it; null unless edited.", nullable=True),
+            column("comment", TEXT, "What the reviewer said.", nullable=True),
+            column("edit_similarity", REAL, "Share of the draft that is left; null when rejected.", nullable=True),
+            column("known_at", INSTANT, "recorded_at of the review."),
+        ]
+    ),
+)
+
+
 SCORED_OUTPUTS = TableContract(
     name="scored_outputs",
     layer="learning",

@@ -6,7 +6,7 @@ Not here: what is computed from them.
 import pyarrow as pa
 
 from flywheel_pipelines.lake.contracts import TableContract, column
-from flywheel_pipelines.lake.tables.types import DAY, INSTANT, REAL, TEXT, WHOLE
+from flywheel_pipelines.lake.tables.types import DAY, INSTANT, TEXT, WHOLE
 
 FACT = [
     column("batch_id", TEXT, "Hash of the content this row came with; the same file twice is one batch."),
@@ -30,25 +30,10 @@ BATCHES = TableContract(
             column("n_quarantined", WHOLE, "Rows put aside with a reason."),
             column("first_cycle", DAY, "Earliest cycle touched.", nullable=True),
             column("last_cycle", DAY, "Latest cycle touched.", nullable=True),
-        ]
-    ),
-)
-
-
-QUARANTINE = TableContract(
-    name="quarantine",
-    layer="feedback",
-    description="Rows that could not be used, each with the reason and what to do.",
-    key=("batch_id", "source_row", "field"),
-    kind="ledger",
-    partition_by=("flywheel",),
-    schema=pa.schema(
-        [
-            *FACT,
-            column("source", TEXT, "File the row came from."),
-            column("field", TEXT, "Column that was wrong."),
-            column("found", TEXT, "What stood there, shortened to 200 characters."),
-            column("reason", TEXT, "Why the row was put aside, what was expected, and what to do."),
+            column("feed", TEXT, "Feed it came by; null for what the pipeline recorded itself.", nullable=True),
+            column("n_late", WHOLE, "Accepted rows about a cycle whose measurement window had passed.", nullable=True),
+            column("n_unmatched", WHOLE, "Rows put aside since no output, or more than one, is theirs.", nullable=True),
+            column("n_held", WHOLE, "Rows held as implausible until a person decides.", nullable=True),
         ]
     ),
 )
@@ -86,24 +71,6 @@ BRIEF_LEDGER = TableContract(
             column("title", TEXT, "Short human name of the brief."),
             column("locale", TEXT, "Language tag of what is to be written; null when open.", nullable=True),
             column("fields", TEXT, "Everything else that the brief says, as JSON."),
-            *FACT,
-        ]
-    ),
-)
-
-
-METRIC_LEDGER = TableContract(
-    name="metric_ledger",
-    layer="feedback",
-    description="Every measurement ever received, append-only; the latest recorded value of a key is the one known.",
-    key=("output_id", "measure", "measured_on", "recorded_at", "source_row"),
-    kind="ledger",
-    schema=pa.schema(
-        [
-            column("output_id", TEXT, "The published output that was measured."),
-            column("measure", TEXT, "What was counted, e.g. clicks."),
-            column("measured_on", DAY, "The day the measurement is about."),
-            column("value", REAL, "The count or amount."),
             *FACT,
         ]
     ),
