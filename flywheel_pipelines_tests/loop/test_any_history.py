@@ -1,0 +1,111 @@
+"""Whatever happens to the feedback, in whatever order: the tables are what a clean rebuild from the ledgers gives, and
+what was known at an instant can be had again."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, Phase, example, given, settings
+
+from flywheel_pipelines.lake import tables
+from flywheel_pipelines_tests.loop.histories import (
+    CYCLES,
+    MAILER,
+    REPLACING,
+    Again,
+    Close,
+    Event,
+    History,
+    Landing,
+    close,
+    close_bytes,
+    copy_of,
+    events,
+    published_world,
+    without_closes,
+)
+from flywheel_pipelines_tests.small_world import changed_files
+from flywheel_pipelines_tests.written_world import NAME, WrittenWorld
+
+CORRECTED = (
+    Landing(MAILER, ((0, 1, 40, 30), (7, 2, 50, 1))),
+    Close(),
+    Landing(MAILER, ((0, 1, 40, 2),), killed_at=1),
+    Landing(REPLACING, ((3, 0, 20, 20), (4, 1, 30, 3))),
+    Close(killed_at=9),
+    Again(0),
+    Landing(REPLACING, ((4, 0, 20, 1), (5, 1, 30, 3))),
+    Close(),
+)
+"""A correction, a kill while landing, one while closing, a duplicate, and an export that leaves rows out."""
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> WrittenWorld:
+    """Three closed cycles. Read only; examples play in copies."""
+    return published_world(tmp_path_factory.mktemp("published") / "world")
+
+
+def folder_of(world: WrittenWorld) -> Path:
+    return world.root.parent / uuid4().hex
+
+
+def equals_a_rebuild(published: WrittenWorld, happening: list[Event]) -> None:
+    history = History(copy_of(published, folder_of(published)))
+    history.play(happening)
+    rebuilt = without_closes(history.world, folder_of(published))
+    assert close_bytes(rebuilt) == {}
+    close(rebuilt)
+    after = close_bytes(history.world, "input_versions")
+    assert changed_files(after, close_bytes(rebuilt, "input_versions")) == []
+    knows_what_was_known(history, rebuilt)
+    for world in (history.world, rebuilt):
+        shutil.rmtree(world.root)
+
+
+def knows_what_was_known(history: History, rebuilt: WrittenWorld) -> None:
+    for instant, known in history.closed_at.items():
+        close(rebuilt, cutoff=instant)
+        assert changed_files(known, close_bytes(rebuilt)) == [], f"as known at {instant}"
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate])
+@given(happening=events)
+@example(happening=list(CORRECTED))
+def test_any_history_equals_a_rebuild_and_knows_what_was_known(
+    published: WrittenWorld, happening: list[Event]
+) -> None:
+    equals_a_rebuild(published, happening)
+
+
+@pytest.mark.slow
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(happening=events)
+def test_many_histories_equal_a_rebuild_and_know_what_was_known(
+    published: WrittenWorld, happening: list[Event]
+) -> None:
+    equals_a_rebuild(published, happening)
+
+
+def test_control_a_close_that_was_left_out_is_seen(published: WrittenWorld) -> None:
+    """Feedback that nobody closed for leaves other bytes than a rebuild: the comparison can fail."""
+    history = History(copy_of(published, folder_of(published)))
+    history.close = lambda: None  # type: ignore[method-assign]
+    history.play([Landing(MAILER, ((0, 1, 60, 50),))])
+    rebuilt = without_closes(history.world, folder_of(published))
+    close(rebuilt)
+    changed = changed_files(close_bytes(history.world), close_bytes(rebuilt))
+    assert f"performance_metrics/flywheel={NAME}/cycle={CYCLES[0]}/part.parquet" in changed
+
+
+def test_the_histories_reach_what_they_are_about(published: WrittenWorld) -> None:
+    """The fixed example corrects, replaces and deletes: without these the property would say little."""
+    history = History(copy_of(published, folder_of(published)))
+    history.play(CORRECTED)
+    lake = history.world.lake
+    assert lake.read(tables.METRIC_REPLACEMENTS, NAME).num_rows > 0
+    assert len(history.closed_at) >= 3
+    assert len({tuple(sorted(known.items())) for known in history.closed_at.values()}) >= 3
