@@ -1,4 +1,4 @@
-"""What the quality floor is good for: `python -m benchmarks.seasons [--seeds 20] [--plot FILE]`.
+"""What the quality floor is good for: `python -m benchmarks.seasons [--seeds 20]`.
 
 Whole seasons of 26 cycles before a simulated audience, three ways side by side, for many seeds: with the floor, with
 everything fed back (`--floor off` of the demo), and before an audience without preferences (`--world flat`), where a

@@ -173,7 +173,7 @@ def submit_missing(
             return result
         under_way = [request for key, request in wanted.items() if key in waiting]
         expected = _check_budget(missing, under_way, lake, settings)
-        memory = EndpointMemory(journal_folder, provider.url)
+        memory = EndpointMemory(journal_folder, provider.dialect_name)
         parts = _parts(missing, memory, settings, {key: len(words) for key, words in failed.items()})
         submitted = tuple(_start(part, calls, lake, journal_folder, now) for part in parts)
     return replace(result, submitted=submitted, estimate=expected)
@@ -214,7 +214,7 @@ def collect_ended(
     flywheel, cycle = _one_cycle(requests)
     wanted = {request.key: request for request in requests}
     with Journal.open(journal_folder, flywheel, cycle), BatchCalls(provider, settings) as calls:
-        memory = EndpointMemory(journal_folder, provider.url)
+        memory = EndpointMemory(journal_folder, provider.dialect_name)
         found: list[tuple[BatchState, Results]] = []
         waiting = in_flight(lake, flywheel, cycle)
         for batch in waiting:

@@ -67,10 +67,8 @@ class BatchCalls:
         import openai
 
         self._provider, self._settings, self._openai = provider, settings, openai
-        self._client = openai.OpenAI(
-            base_url=provider.url,
-            api_key=provider.key_text(),
-            max_retries=0,
+        self._client = provider.client(
+            is_async=False,
             timeout=max(settings.timeout, FILE_SECONDS),
             http_client=openai.DefaultHttpxClient(trust_env=not provider.is_loopback),
         )

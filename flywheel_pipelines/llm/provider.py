@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from pydantic import SecretStr
 
@@ -20,6 +20,7 @@ from flywheel_pipelines.errors import FlywheelError
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 BASE_URL_VARIABLE, KEY_VARIABLE = "OPENAI_BASE_URL", "OPENAI_API_KEY"
 REMOVED = "[removed]"
+VERSION = "api-version"
 CONNECTIONS_PER_CLIENT, MOST_CLIENTS = 5, 32
 LOOKS_LIKE_A_SECRET = re.compile(
     r"\bsk-[A-Za-z0-9_*.\-]{4,}"
@@ -52,8 +53,20 @@ class Provider:
 
     @property
     def url(self) -> str:
-        """Where requests go."""
-        return (self.base_url or DEFAULT_BASE_URL).rstrip("/")
+        """Where requests go, without what every one of them adds (`query`)."""
+        parts = urlsplit(self.base_url or DEFAULT_BASE_URL)
+        return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
+
+    @property
+    def query(self) -> dict[str, str]:
+        """What stands behind the ? of the address and goes with every request: Azure's `api-version`."""
+        return dict(parse_qsl(urlsplit(self.base_url or "").query))
+
+    @property
+    def dialect_name(self) -> str:
+        """By what the endpoint's habits are remembered. Of the query only the version: the rest may be secret."""
+        version = self.query.get(VERSION)
+        return f"{self.url}?{VERSION}={version}" if version else self.url
 
     @property
     def is_loopback(self) -> bool:
@@ -63,6 +76,22 @@ class Provider:
     def key_text(self) -> str:
         """The key itself, for the client alone. The client insists on one; servers without keys ignore it."""
         return self.api_key.get_secret_value() if isinstance(self.api_key, SecretStr) else "none"
+
+    def client(self, *, is_async: bool, **settings: Any) -> Any:
+        """An `openai` client of this endpoint that does not retry; `settings` are those of its class.
+
+        An address with an `api-version` is one of Azure's: there the key goes by another header, and a request goes to
+        the deployment that has the model's name unless the address names one.
+        """
+        import openai
+
+        query = self.query
+        known = {"base_url": self.url, "api_key": self.key_text(), "max_retries": 0, **settings}
+        if version := query.pop(VERSION, None):
+            azure = openai.AsyncAzureOpenAI if is_async else openai.AzureOpenAI
+            return azure(api_version=version, default_query=query, **known)
+        plain = openai.AsyncOpenAI if is_async else openai.OpenAI
+        return plain(default_query=query, **known)
 
     def redact(self, text: str) -> str:
         """The text without the key and without anything that looks like one."""
@@ -77,16 +106,14 @@ class Provider:
         made and before it goes out.
         """
         import httpx2
-        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+        from openai import DefaultAsyncHttpxClient
 
         n = max(1, min(MOST_CLIENTS, concurrency // CONNECTIONS_PER_CLIENT))
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
         certificates = httpx2.create_ssl_context()
         return [
-            AsyncOpenAI(
-                base_url=self.url,
-                api_key=self.key_text(),
-                max_retries=0,
+            self.client(
+                is_async=True,
                 timeout=None,
                 http_client=DefaultAsyncHttpxClient(
                     limits=limits,

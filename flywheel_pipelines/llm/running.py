@@ -82,7 +82,7 @@ class Run:
         self._journal, self._provider, self._settings = journal, provider, settings
         self._experience, self._now, self._on_done = experience, now, on_done
         self._purse = Purse(settings.max_cost, spent)
-        self._memory = EndpointMemory(folder, provider.url)
+        self._memory = EndpointMemory(folder, provider.dialect_name)
         self._terms: dict[tuple[str, bool], Terms] = {}
         self._remembered: dict[str, object] = {}
         self._checks: dict[int, AnswerCheck] = {}

@@ -174,10 +174,26 @@ def write_outputs(
         "requests": report.words,
         "n_failed": len(report.failures),
         "n_blocked": sum(reason is not None for reason in blocked),
-        "cost": round(report.cost, 6) if report.cost is not None else "unknown",
+        **_spent(report),
         "written_by": f"{OFFLINE_MODEL}: simulated" if manifest["model"] == OFFLINE_MODEL else manifest["model"],
     }
     return superseded_by(before, outputs, manifest["attempt"]), shown
+
+
+def _spent(report: AskReport) -> Shown:
+    """What was expected and what this run took, as numbers that can be plotted over cycles."""
+    return {
+        "prompt_tokens": report.usage.prompt,
+        "completion_tokens": report.usage.completion,
+        "expected_cost": _dollars(report.estimate.cost),
+        "cost": _dollars(report.cost),
+        "cost_of_cycle_so_far": _dollars(report.cycle_cost),
+    }
+
+
+def _dollars(cost: float | None) -> float | str:
+    # Unknown is not nothing.
+    return "unknown" if cost is None else round(cost, 6)
 
 
 def _predictions(outputs: pa.Table, settled: pa.Table, predict: Predict | None) -> list[float]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -141,6 +142,37 @@ def test_what_a_cycle_cost_stands_beside_its_outputs(real: WrittenWorld) -> None
     assert all(
         row["cost"] == pytest.approx(row["prompt_tokens"] * 0.25e-6 + row["completion_tokens"] * 2e-6) for row in rows
     )
+
+
+def test_estimate_and_actuals_are_numbers_in_the_metadata_of_the_run(server: CountedServer, tmp_path: Path) -> None:
+    world = WrittenWorld.make(tmp_path)
+    first, again = (shown_by(world.open(FIRST, server)) for _ in range(2))
+    rows = world.rows(tables.LLM_REQUESTS)
+    assert first["prompt_tokens"] == sum(row["prompt_tokens"] for row in rows)
+    assert first["completion_tokens"] == sum(row["completion_tokens"] for row in rows)
+    assert first["cost"] == first["cost_of_cycle_so_far"] == pytest.approx(sum(row["cost"] for row in rows), abs=1e-6)
+    # Before there is experience, answers are expected to be as long as they may be.
+    assert first["expected_cost"] > first["cost"]
+    spent = {name: again[name] for name in ("prompt_tokens", "completion_tokens", "expected_cost", "cost")}
+    assert spent == dict.fromkeys(spent, 0)
+    assert again["cost_of_cycle_so_far"] == pytest.approx(first["cost"], abs=2e-6)
+
+
+def test_control_without_a_price_they_are_called_unknown(server: CountedServer, tmp_path: Path) -> None:
+    world = WrittenWorld.make(tmp_path, producer={"model": "unpriced"})
+    shown = shown_by(world.open(FIRST, server))
+    assert {shown[name] for name in ("expected_cost", "cost", "cost_of_cycle_so_far")} == {"unknown"}
+    assert shown["prompt_tokens"] > 0
+
+
+def shown_by(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
+    """The metadata of `generated_outputs` as plain values."""
+    (made,) = (
+        event.step_materialization_data.materialization
+        for event in result.get_asset_materialization_events()
+        if event.asset_key == dg.AssetKey([NAME, "generated_outputs"])
+    )
+    return {name: value.value for name, value in made.metadata.items()}
 
 
 # -- two runs at once ------------------------------------------------------------------------------------------------

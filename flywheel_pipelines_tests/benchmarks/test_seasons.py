@@ -1,0 +1,75 @@
+"""What the demo is there to show, held to: seasons with the floor, without it, and before readers without preferences.
+
+The benchmark plays 20 audiences and prints the table of the docs. Here it is the audience of the demo alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from statistics import fmean
+
+import pytest
+
+from benchmarks.seasons import FLYWHEELS, WAYS, Played, play_one, summary_table
+from flywheel_pipelines.paths import PROJECT_ROOT
+
+DEMO_SEED = 1
+season = cache(play_one)
+both = pytest.mark.parametrize("flywheel", FLYWHEELS)
+
+
+@pytest.mark.slow
+@both
+def test_with_the_floor_the_gap_is_real_by_cycle_15_and_grows_at_no_more_effort(flywheel: str) -> None:
+    played = season(flywheel, "floor", DEMO_SEED)
+    assert played.lower > played.early_lower > 0
+    assert played.lifts[-1] > played.lifts[4]
+    assert played.last_tokens <= played.first_tokens
+
+
+@pytest.mark.slow
+def test_the_last_half_lies_higher_over_the_treadmill_than_the_first() -> None:
+    """Over both flywheels: one season of one of them has too few briefs in a half to tell."""
+    played = [season(flywheel, "floor", DEMO_SEED) for flywheel in FLYWHEELS]
+    assert fmean(one.last_half for one in played) > fmean(one.first_half for one in played)
+
+
+@pytest.mark.slow
+@both
+def test_with_everything_fed_back_it_is_visibly_worse(flywheel: str) -> None:
+    assert season(flywheel, "floor off", DEMO_SEED).lift < 0.5 * season(flywheel, "floor", DEMO_SEED).lift
+
+
+@pytest.mark.slow
+@both
+def test_before_readers_without_preferences_there_is_no_lift(flywheel: str) -> None:
+    played = season(flywheel, "flat world", DEMO_SEED)
+    assert played.lower < 0 < played.upper
+
+
+PLAYED = Played("content", "floor", 1, 0.2, 0.1, 0.3, 0.05, 0.1, 0.3, 1_000.0, 900.0, (0.1, 0.2))
+
+
+def test_the_table_counts_audiences_by_where_their_intervals_lie() -> None:
+    others = [
+        replace(PLAYED, seed=2, lift=0.4, early_lower=-0.1),
+        replace(PLAYED, seed=3, lift=-0.3, lower=-0.5, upper=-0.1, early_lower=-0.2),
+        replace(PLAYED, way="flat world", lower=-0.1),
+    ]
+    *_, floor, flat = summary_table([PLAYED, *others]).splitlines()
+    assert floor == (
+        "| content | floor | +10.0% (sd 36.1%) | +10.0% | +30.0% | 1 of 3 | 2 of 3 | 1 of 3 | 1,000 to 900 |"
+    )
+    assert flat.split(" | ")[5:8] == ["1 of 1", "0 of 1", "0 of 1"]
+
+
+def test_the_table_of_the_docs_is_one_that_the_command_prints() -> None:
+    """Its head and the first cells of each row; 20 seeds of each take an hour."""
+    played = [replace(PLAYED, flywheel=flywheel, way=way) for flywheel in FLYWHEELS for way in WAYS]
+    docs = (PROJECT_ROOT / "docs" / "writing-with-a-model.md").read_text(encoding="utf-8")
+    head, line, *rows = summary_table(played).splitlines()
+    _, found = docs.split(f"{head}\n{line}\n")
+    shown = found.split("\n\n")[0].splitlines()
+    assert [row.split(" | ")[:2] for row in shown] == [row.split(" | ")[:2] for row in rows]
+    assert all(cell.endswith(" of 20") for row in shown for cell in row.split(" | ")[5:8])
