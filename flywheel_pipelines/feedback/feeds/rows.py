@@ -15,7 +15,7 @@ from pathlib import Path
 
 from flywheel_pipelines.errors import InputFileError
 from flywheel_pipelines.feedback.archive.days import DayFormat
-from flywheel_pipelines.feedback.files import RowProblem, read_header, read_table, shown
+from flywheel_pipelines.feedback.files import RowProblem, read_header, read_table, refuse_tricks, shown
 from flywheel_pipelines.feedback.files.cells import AGAIN, CellError, names_shown
 from flywheel_pipelines.feedback.files.reading import SOURCE_ROW
 from flywheel_pipelines.spec import FeedSpec
@@ -91,7 +91,10 @@ def headers_of(
     Raises:
         InputFileError: there is no such file, no header in it, or a required column is neither named nor there.
     """
-    found = read_header(path)
+    refuse_tricks(path)
+    found = read_header(
+        path, [*dict.fromkeys([*(feed.columns.get(name, name) for name in required), *feed.columns.values()])]
+    )
     headers: dict[str, str] = {}
     for name in (*required, *optional):
         header = feed.columns.get(name, name)
