@@ -97,7 +97,8 @@ def read_json_header(source: Source) -> list[str]:
     if not keys:
         raise InputFileError(
             f"{source.path}: none of its {n_lines:,} lines is a JSON object with a key "
-            f"({first_problem or 'all empty'}). Expected one object a line, as jq -c . {shown(source.path.name)} writes."
+            f"({first_problem or 'all empty'}). "
+            f"Expected one object a line, as jq -c . {shown(source.path.name)} writes."
         )
     return list(keys)
 
