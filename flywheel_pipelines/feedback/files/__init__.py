@@ -10,7 +10,7 @@ and where it does not, the accepted rows no longer know which rows of the file t
 """
 
 from flywheel_pipelines.feedback.files.cells import RowProblem, shown
-from flywheel_pipelines.feedback.files.opening import refuse_tricks
+from flywheel_pipelines.feedback.files.opening import check_file
 from flywheel_pipelines.feedback.files.reading import TextTable, file_period, read_header, read_table
 
-__all__ = ["RowProblem", "TextTable", "file_period", "read_header", "read_table", "refuse_tricks", "shown"]
+__all__ = ["RowProblem", "TextTable", "check_file", "file_period", "read_header", "read_table", "shown"]

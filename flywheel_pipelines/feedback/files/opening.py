@@ -124,13 +124,14 @@ def open_text(source: Source) -> Iterator[io.TextIOWrapper]:
         ) from error
 
 
-def refuse_tricks(path: Path) -> None:
-    """Refuse what an inbox should not hold: a name that hides what it is, or a link that leads out of its folder.
+def check_file(path: Path) -> None:
+    """Refuse what an inbox should not hold, before anything else opens it.
 
     Raises:
-        InputFileError: with the name in a form that can be printed.
+        InputFileError: its name hides what it is, it is a link that leads out of its folder, or no regular file that
+            can be read; with the name in a form that can be printed.
     """
-    odd = [char for char in path.name if char in _BIDI or unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"}]
+    odd = [char for char in str(path) if char in _BIDI or unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"}]
     if odd:
         raise InputFileError(
             f"{shown(str(path))}: its name holds characters that cannot be shown "
@@ -144,6 +145,7 @@ def refuse_tricks(path: Path) -> None:
         raise InputFileError(
             f"{path}: is a link to {shown(str(path.resolve()))}, outside its own folder. Hand in the file itself."
         )
+    _first_bytes(path)
 
 
 def _first_bytes(path: Path) -> bytes:

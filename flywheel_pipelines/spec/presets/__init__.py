@@ -9,6 +9,7 @@ differ by account, language and year, so a preset only pre-fills: every key that
 from __future__ import annotations
 
 import difflib
+import textwrap
 from collections.abc import Mapping
 from datetime import date
 from functools import cache
@@ -47,6 +48,24 @@ class Preset(Section):
         """How sure the format is, in words."""
         header, values = CERTAINTIES[self.header_certainty], CERTAINTIES[self.values_certainty]
         return f"header {header} ({self.header_certainty}), values {values} ({self.values_certainty}), {self.checked}"
+
+    def yaml_to_paste(self, name: str) -> str:
+        """A feed with this preset for `defs.yaml`; what the preset fills in stands there as comments to change."""
+        filled = yaml.safe_dump(self.feed, sort_keys=False, allow_unicode=True, width=200)
+        about = [self.title, f"How sure: {self.certainty}.", f"Source: {self.source}."]
+        comments = [*about, *textwrap.wrap(self.notes, 110)]
+        return "\n".join(
+            [
+                *(f"# {line}" for line in comments),
+                "feeds:",
+                f"  {name}:",
+                f"    preset: {name}",
+                f"    path: {name}/*",
+                "    # The preset fills in what follows; write a key only where yours differs.",
+                *(f"    # {line}" for line in filled.splitlines()),
+                "",
+            ]
+        )
 
 
 @cache
