@@ -20,7 +20,7 @@ def feeds(
     as_json: Json = False,
 ) -> None:
     """Export formats of platforms: all presets with how sure they are, or the YAML of one to paste."""
-    from flywheel_pipelines.spec.presets import preset_named, presets
+    from flywheel_pipelines.spec.presets import CERTAINTIES, preset_named, presets
     from flywheel_pipelines.terminal import rows_table
 
     if preset is None:
@@ -28,8 +28,12 @@ def feeds(
         if as_json:
             print_json({name: found.model_dump(mode="json") for name, found in known.items()})
             return
-        rows = [(name, found.feed["kind"], found.certainty, found.title) for name, found in known.items()]
-        out.print(rows_table(["preset", "kind", "how sure", "export"], rows))
+        rows = [
+            (name, found.feed["kind"], found.header_certainty, found.values_certainty, found.title)
+            for name, found in known.items()
+        ]
+        out.print(rows_table(["preset", "kind", "header", "values", "export"], rows))
+        out.print(f"How sure: {'; '.join(f'{letter} {words}' for letter, words in CERTAINTIES.items())}.")
         out.print(
             "flywheel feeds NAME prints the YAML to paste. Headers differ by account: columns are yours to change."
         )
