@@ -72,22 +72,21 @@ class DigestCache:
     def __init__(self, max_files: int = MAX_FILES) -> None:
         """Remember at most `max_files` files."""
         self._max_files = max_files
-        self._kept: OrderedDict[tuple[str, Identity], str] = OrderedDict()
+        self._kept: OrderedDict[Identity, str] = OrderedDict()
         self._lock = threading.Lock()
 
     def of(self, path: Path) -> str:
         """The hash of a file's bytes (16 hex digits). Raises FileNotFoundError when it is gone."""
-        name = os.fspath(path)
         status = path.stat()
         with self._lock:
-            known = self._kept.get((name, identity_of(status)))
+            known = self._kept.get(identity_of(status))
         if known is not None:
             return known
         with path.open("rb") as handle:
             identity = identity_of(os.fstat(handle.fileno()))
             digest = hashlib.file_digest(handle, "sha256").hexdigest()[:16]
         with self._lock:
-            self._kept[(name, identity)] = digest
+            self._kept[identity] = digest
             while len(self._kept) > self._max_files:
                 self._kept.popitem(last=False)
         return digest

@@ -10,17 +10,16 @@ is the same (`cache.py`), so that asking again costs a look at each file and no 
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from datetime import date
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from flywheel_pipelines.lake.cache import MAX_FILES, PROCESS_CACHE, identity_of
+from flywheel_pipelines.lake.cache import MAX_FILES, identity_of
 from flywheel_pipelines.lake.contracts import TableContract
 from flywheel_pipelines.lake.store import PART, CycleWindow, Lake
 from flywheel_pipelines.lake.tables import INPUT_VERSIONS, TABLES
@@ -126,15 +125,23 @@ def _present(lake: Lake, flywheel: str, inputs: Iterable[tuple[str, date]]) -> d
 
 def _inputs_in(path: Path) -> tuple[InputVersion, ...]:
     """The rows of one partition of `input_versions`. Raises FileNotFoundError."""
-    return _parsed(os.fspath(path), identity_of(path.stat()))
+    identity = identity_of(path.stat())
+    known = _PARSED.get(identity)
+    if known is None:
+        known = _PARSED[identity] = _parsed(path)
+        while len(_PARSED) > MAX_FILES // 4:
+            _PARSED.pop(next(iter(_PARSED)), None)
+    return known
 
 
-@lru_cache(maxsize=MAX_FILES // 10)
-def _parsed(name: str, identity: tuple[int, ...]) -> tuple[InputVersion, ...]:
-    # The identity is a part of the key, so that a file that was replaced is read again.
-    rows = PROCESS_CACHE.read(Path(name)).select(["input_table", "input_cycle", "input_version"])
-    columns = (rows.column(position).to_pylist() for position in range(3))
+def _parsed(path: Path) -> tuple[InputVersion, ...]:
+    rows = pq.ParquetFile(path).read(columns=INPUT_VERSIONS.columns)
+    columns = (rows.column(name).to_pylist() for name in INPUT_VERSIONS.columns)
     return tuple(
         InputVersion(sys.intern(table), cycle, sys.intern(version))
         for table, cycle, version in zip(*columns, strict=True)
     )
+
+
+_PARSED: dict[tuple[int, ...], tuple[InputVersion, ...]] = {}
+"""What was read before, by the identity of its file; the oldest are dropped first."""

@@ -16,18 +16,14 @@ Decisions:
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-import pyarrow as pa
-
-from flywheel_pipelines.errors import FlywheelError
+from flywheel_pipelines.errors import FlywheelError, InputFileError
 from flywheel_pipelines.feedback.feeds import FeedBatch
-from flywheel_pipelines.feedback.landing import land_file
-from flywheel_pipelines.lake import tables
+from flywheel_pipelines.feedback.landing import land_file, record_unusable_file
 from flywheel_pipelines.lake.store import Lake, content_hash
 from flywheel_pipelines.spec import FeedSpec, FlywheelSpec
 
@@ -36,8 +32,6 @@ SETTLE_SECONDS = 5.0
 UNFINISHED = (".tmp", ".temp", ".part", ".partial", ".crdownload", ".download", ".filepart", ".swp", "~")
 """Endings of files in the making."""
 FIRST_KINDS = ("briefs", "outputs")
-WHOLE_FILE = "(file)"
-"""What quarantine calls the field of a file that could not be used at all."""
 
 
 @dataclass(frozen=True)
@@ -172,32 +166,18 @@ def land(lake: Lake, spec: FlywheelSpec, file: InboxFile, recorded_at: datetime,
 def _land(lake: Lake, spec: FlywheelSpec, file: InboxFile, recorded_at: datetime, landed: Landed) -> str:
     try:
         batch, is_new_batch = land_file(lake, spec, file.feed, file.path, recorded_at=recorded_at, source=file.name)
-    except FlywheelError as error:
-        record_unusable(lake, spec, file, recorded_at, str(error))
+    except InputFileError as error:
+        record_unusable_file(lake, spec, file.feed, file.path, error, recorded_at=recorded_at, source=file.name)
         landed.unusable.append(str(error))
+        return file.mark(_settings(spec.feeds[file.feed]))
+    except FlywheelError as error:
+        landed.unusable.append(f"{file.name}: {error}")
         return file.mark(_settings(spec.feeds[file.feed]))
     if is_new_batch:
         _count(landed, file, batch)
     else:
         landed.n_known += 1
     return file.mark()
-
-
-def record_unusable(lake: Lake, spec: FlywheelSpec, file: InboxFile, recorded_at: datetime, reason: str) -> None:
-    """Note a file that cannot be used in `quarantine`, once per content and settings."""
-    with file.path.open("rb") as handle:
-        content = hashlib.file_digest(handle, "sha256").hexdigest()
-    batch_id = content_hash("unusable", file.feed, content, _settings(spec.feeds[file.feed]))
-    row = {
-        "batch_id": batch_id, "recorded_at": recorded_at, "source_row": 0, "source": file.name, "field": WHOLE_FILE,
-        "found": file.path.name[:200], "reason": reason, "feed": file.feed, "problem": "unreadable", "cells": None,
-    }  # fmt: skip
-    header = {
-        "batch_id": batch_id, "source": file.name, "recorded_at": recorded_at, "n_rows": 0, "n_quarantined": 1,
-        "feed": file.feed, "n_late": 0, "n_unmatched": 0, "n_held": 0,
-    }  # fmt: skip
-    rows = pa.Table.from_pylist([row], schema=tables.QUARANTINE.schema)
-    lake.append_batch(spec.name, header, {tables.QUARANTINE: rows})
 
 
 def counted(number: int, what: str) -> str:

@@ -106,46 +106,58 @@ def preview(flywheel: Flywheel, paths: DataPaths, land: Land, cycles: Sequence[d
 @contextlib.contextmanager
 def snapshot(lake: Lake, flywheel: str, root: Path) -> Iterator[Lake]:
     """A lake of hard links to the files of one flywheel, removed with the block."""
-    _sweep(root)
-    folder = root / f"{SNAPSHOT_PREFIX}{uuid.uuid4().hex}"
-    folder.mkdir(parents=True)
+    folder, lock = _new_folder(root)
     try:
-        with (folder / LOCK_NAME).open("w") as lock:
-            # The kernel frees it when this process ends, however it ends; `_sweep` asks for it.
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            # Batches first: a batch vouches for rows that were written before it.
-            for table in (tables.BATCHES, *(table for table in tables.ALL_TABLES if table is not tables.BATCHES)):
-                _link(lake.root / table.name / f"flywheel={flywheel}", folder / "lake" / table.name)
-            yield Lake(folder / "lake")
+        # Batches first: a batch vouches for rows that were written before it.
+        for table in (tables.BATCHES, *(table for table in tables.ALL_TABLES if table is not tables.BATCHES)):
+            _link(lake.root / table.name / f"flywheel={flywheel}", folder / "lake" / table.name)
+        yield Lake(folder / "lake")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _new_folder(root: Path) -> tuple[Path, int]:
+    """A folder of our own and the lock on it, which the kernel frees when this process ends, however it ends.
+
+    Leftovers of previews that were killed are removed first: nobody holds their lock any more.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / f"{SNAPSHOT_PREFIX}lock").open("w") as one_at_a_time:
+        fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
+        for leftover in (path for path in root.glob(f"{SNAPSHOT_PREFIX}*") if path.is_dir()):
+            if not _is_in_use(leftover):
+                shutil.rmtree(leftover, ignore_errors=True)
+        folder = root / f"{SNAPSHOT_PREFIX}{uuid.uuid4().hex}"
+        folder.mkdir()
+        lock = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    return folder, lock
+
+
+def _is_in_use(folder: Path) -> bool:
+    try:
+        with (folder / LOCK_NAME).open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
 
 
 def _link(source: Path, target: Path) -> None:
-    """Hard links to every file below a folder; files being written are left out."""
+    """Hard links to every file below a folder, or copies where there are none; files being written are left out."""
     for folder, _, names in os.walk(source):
         into = target / source.name / Path(folder).relative_to(source)
         into.mkdir(parents=True, exist_ok=True)
         for name in names:
             if name.startswith(TEMPORARY_PREFIX):
                 continue
-            # A file that was replaced since it was listed is there under the same name.
-            os.link(Path(folder) / name, into / name)
-
-
-def _sweep(root: Path) -> None:
-    """Remove the snapshots of previews that were killed: nobody holds their lock any more."""
-    for leftover in root.glob(f"{SNAPSHOT_PREFIX}*"):
-        try:
-            with (leftover / LOCK_NAME).open("r+") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(leftover, ignore_errors=True)
-        except FileNotFoundError:
-            # Killed before or after it had a lock, or one that is starting right now and has nothing in it yet.
-            with contextlib.suppress(OSError):
-                leftover.rmdir()
-        except BlockingIOError:
-            continue
+            try:
+                os.link(Path(folder) / name, into / name)
+            except OSError:
+                shutil.copyfile(Path(folder) / name, into / name)
 
 
 def _compared(flywheel: str, lake: Lake, copy: Lake, cycles: Sequence[date], touched: tuple[date, ...]) -> Preview:
