@@ -36,10 +36,11 @@ class CellError(ValueError):
 
 @dataclass(frozen=True)
 class FeedRow:
-    """One row by our names; a cell of blanks alone is None."""
+    """One row by our names; a cell of blanks alone is None. `raw` holds its cells by their headers, as they stand."""
 
     source_row: int
     cells: Mapping[str, str | None]
+    raw: Mapping[str, str | None]
 
     def problem(self, header: str, name: str, reason: str) -> RowProblem:
         """The problem of one cell, under the header that people see in their file."""
@@ -78,11 +79,17 @@ def read_rows(path: Path, headers: Mapping[str, str]) -> FeedRows:
     numbers = table.rows.column(SOURCE_ROW).to_pylist()
     columns = [table.rows.column(f"c{position}").to_pylist() for position in range(len(names))]
     rows = [
-        FeedRow(number, {name: (cell or "").strip(_BLANKS) or None for name, cell in zip(names, cells, strict=True)})
+        feed_row(number, headers, dict(zip(names, cells, strict=True)))
         for number, *cells in zip(numbers, *columns, strict=True)
         if number not in unread
     ]
     return FeedRows(headers, rows, [*table.broken_rows, *table.broken_cells])
+
+
+def feed_row(source_row: int, headers: Mapping[str, str], found: Mapping[str, str | None]) -> FeedRow:
+    """One row; `found` are its cells by our names, as they stand."""
+    cells = {name: (cell or "").strip(_BLANKS) or None for name, cell in found.items()}
+    return FeedRow(source_row, cells, {headers[name]: cell for name, cell in found.items()})
 
 
 def headers_of(
