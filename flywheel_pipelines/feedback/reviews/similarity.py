@@ -1,10 +1,10 @@
 """How much of a draft is left in the text that a person made of it.
 
-Here: splitting texts into tokens, and the share of tokens that stayed. Not here: near-duplicates among outputs, which are
-compared by the thousand and so by shingles (`flywheel_pipelines.similarity`).
+Here: splitting texts into tokens, and the share of tokens that stayed. Not here: near-duplicates among outputs, which
+are compared by the thousand and so by shingles (`flywheel_pipelines.similarity`).
 
-Why not `difflib.SequenceMatcher.ratio`: it is not symmetric, its matches are greedy and not the most there are, and from
-200 tokens on it takes every token that makes up more than 1% of a text for junk ("the", commas). A test shows the
+Why not `difflib.SequenceMatcher.ratio`: it is not symmetric, its matches are greedy and not the most there are, and
+from 200 tokens on it takes every token that makes up more than 1% of a text for junk ("the", commas). A test shows the
 first and the last on small texts.
 """
 
@@ -110,7 +110,7 @@ def _kind_of(character: str) -> str:
     if not character or character.isspace() or character in "\u200b\ufeff\u2060\u00ad":
         return _BLANK
     code, category = ord(character), unicodedata.category(character)
-    if character == "\u200d" or category in {"Mn", "Mc", "Me", "Sk"} and code > 0x7F:
+    if character == "\u200d" or (category in {"Mn", "Mc", "Me", "Sk"} and code > 0x7F):
         return _JOINER
     if any(first <= code <= last for first, last in _UNSPACED):
         return _ALONE
