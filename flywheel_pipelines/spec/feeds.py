@@ -130,7 +130,7 @@ class FeedSpec(Section):
 
     @model_validator(mode="after")
     def _reviews_give_their_own_measures(self) -> Self:
-        taken = sorted({*self.columns, *self.events}.intersection(REVIEW_MEASURES)) if self.kind == "metrics" else []
+        taken = sorted({*self.columns, *self.events.values()}.intersection(REVIEW_MEASURES)) if self.kind == "metrics" else []
         if taken:
             raise ValueError(
                 f"columns, events: {', '.join(taken)} cannot come by a feed of kind metrics, since reviews give it; "

@@ -81,7 +81,7 @@ class RateMetric(Section):
         if self.exposure != total or self.successes not in decisions:
             raise ValueError(
                 f"successes: {self.successes} and exposure: {self.exposure} do not make a rate: of what reviews give, "
-                f"{', '.join(decisions)} are counted out of {total}; write exposure: {total} and one of them as successes"
+                f"{', '.join(decisions)} count out of {total}; write exposure: {total} and one of those as successes"
             )
         return self
 

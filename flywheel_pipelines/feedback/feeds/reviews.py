@@ -62,12 +62,13 @@ class ReviewBatch(FeedBatch):
     n_pseudonyms: int = 0
 
 
-class _NotUsed(Exception):
+class _NotUsedError(Exception):
     """A row that is put aside: what for, and the problem of one of its cells."""
 
     def __init__(self, code: ProblemCode, name: str, reason: str) -> None:
         super().__init__(reason)
-        self.code, self.name, self.reason = code, name, reason
+        self.code: ProblemCode = code
+        self.name, self.reason = name, reason
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ class _Reading:
             self._check_draft(row, draft)
             assert draft is not None
             return [], invalid, self._fact(row, draft, fact)
-        except _NotUsed as reason:
+        except _NotUsedError as reason:
             return [self._problem(row, reason.name, reason.reason)], reason.code, {}
 
     def _problem(self, row: _Row, name: str, reason: str) -> RowProblem:
@@ -246,14 +247,14 @@ class _Reading:
 
     def _check_draft(self, row: _Row, draft: Draft | None) -> None:
         if draft is None:
-            raise _NotUsed(
+            raise _NotUsedError(
                 "unmatched",
                 "output_id",
                 "no published output has this id; expected one as it stands in the review sheet or the outbox. Correct "
                 "the id, or hand the row in again once the output is published.",
             )
         if draft.is_superseded:
-            raise _NotUsed(
+            raise _NotUsedError(
                 "stale",
                 "output_id",
                 f"a later attempt of cycle {draft.cycle} took the place of this output, so the review is of a text "
@@ -261,7 +262,7 @@ class _Reading:
             )
         seen_hash, seen = row.cells.get(DRAFT_HASH), row.cells.get("draft")
         if (seen_hash and seen_hash != draft.hash) or (not seen_hash and seen and not is_same_text(seen, draft.text)):
-            raise _NotUsed(
+            raise _NotUsedError(
                 "stale",
                 DRAFT_HASH if seen_hash else "draft",
                 "the draft in this sheet is not the text that is published under this id, so the review is of another "
@@ -286,7 +287,7 @@ class _Reading:
         disagrees = before is not None and before["reviewer"] != row.reviewer and not agree(before, fact)
         is_decided = incoming.release is not None and incoming.release.event == "released"
         if before is not None and disagrees and not is_decided:
-            raise _NotUsed("conflict", "decision", _conflict(before, fact))
+            raise _NotUsedError("conflict", "decision", _conflict(before, fact))
         if before is None or disagrees or before["reviewer"] == row.reviewer:
             self._standing[draft.output_id] = fact
         if final is not None:

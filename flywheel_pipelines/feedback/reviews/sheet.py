@@ -4,7 +4,7 @@ Here: the columns of a sheet, its files, and reading such a file as plain text a
 has (`desk`), and what a row that comes back means (`feedback.feeds.reviews`).
 
 What was exported comes back exactly. In a CSV a cell that a spreadsheet would take for a formula, or that begins with
-an apostrophe, gets an apostrophe in front, which is taken off again when the file has a column draft_hash. In a workbook
+an apostrophe, gets one in front, which is taken off again when the file has a column draft_hash. In a workbook
 cells are marked as text instead.
 """
 
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from flywheel_pipelines.errors import FlywheelError
+from flywheel_pipelines.feedback.files import read_header
 from flywheel_pipelines.feedback.reviews.latest import DECISIONS
 from flywheel_pipelines.feedback.reviews.workbook import (
     LONGEST_CELL,
@@ -199,3 +200,13 @@ def _write_instructions(sheet: Any) -> None:
         cell = sheet.cell(number, 1, line)
         cell.alignment = Alignment(wrap_text=True, vertical="top")
         cell.font = Font(bold=number == 1, size=14 if number == 1 else 11)
+
+
+def is_own_sheet(path: Path) -> bool:
+    """Whether a file has the columns by which a sheet that was exported here is known.
+
+    Raises:
+        InputFileError: the file cannot be used at all.
+    """
+    with as_text_file(path) as text:
+        return {"output_id", DRAFT_HASH, "decision"} <= set(read_header(text.path))
