@@ -1,4 +1,4 @@
-"""Edit similarity: its scale, against a slow reference, against what difflib does, and on real edits of professionals."""
+"""Edit similarity: its scale, against a slow reference, against what difflib does, and on real edits."""
 
 from __future__ import annotations
 
@@ -131,7 +131,9 @@ def test_no_character_but_blanks_is_lost(text: str) -> None:
     assert visible(text) == visible(" ".join(tokens_of(text)))
 
 
-@given(st.lists(st.sampled_from(["Hello", "wörld", "，", "!"]), min_size=1), st.sampled_from(["  ", "\n\n", "\t", "\r\n"]))
+@given(
+    st.lists(st.sampled_from(["Hello", "wörld", "，", "!"]), min_size=1), st.sampled_from(["  ", "\n\n", "\t", "\r\n"])
+)
 def test_blanks_do_not_count(words: list[str], blank: str) -> None:
     assert edit_similarity(" ".join(words), f"{blank}{blank.join(words)}{blank}") == 1.0
 
