@@ -16,11 +16,10 @@ from pathlib import Path
 from flywheel_pipelines.errors import InputFileError
 from flywheel_pipelines.feedback.archive.days import DayFormat
 from flywheel_pipelines.feedback.files import RowProblem, read_header, read_table, shown
-from flywheel_pipelines.feedback.files.cells import names_shown
+from flywheel_pipelines.feedback.files.cells import AGAIN, CellError, names_shown
 from flywheel_pipelines.feedback.files.reading import SOURCE_ROW
 from flywheel_pipelines.spec import FeedSpec
 
-AGAIN = "Correct the row and hand the file in again."
 DAY_FORMAT = DayFormat("%Y-%m-%d")
 NAME_LIMIT = 200
 """Characters of an id or of a segment's name."""
@@ -28,10 +27,6 @@ NAME_LIMIT = 200
 _BLANKS = " \t\r\n\f\v\u00a0\u200b\ufeff"
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _CONTROL_OR_BREAK = re.compile(r"[\x00-\x1f\x7f]")
-
-
-class CellError(ValueError):
-    """A cell that cannot be used; the text says what was expected and what to do."""
 
 
 @dataclass(frozen=True)
