@@ -36,7 +36,12 @@ def learning_assets(kit: AssetKit) -> list[dg.AssetsDefinition]:
 
 
 def _performance_metrics(kit: AssetKit) -> dg.AssetsDefinition:
-    @kit.asset(tables.PERFORMANCE_METRICS, deps=[tables.PUBLISHED_OUTPUTS], many_cycles_per_run=True)
+    @kit.asset(
+        tables.PERFORMANCE_METRICS,
+        deps=[tables.PUBLISHED_OUTPUTS],
+        many_cycles_per_run=True,
+        also_writes=[tables.REVIEWED_OUTPUTS],
+    )
     def performance_metrics(
         context: dg.AssetExecutionContext, config: CloseConfig, lake: LakeResource
     ) -> dg.MaterializeResult:

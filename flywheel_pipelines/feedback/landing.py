@@ -13,7 +13,15 @@ from pathlib import Path
 import pyarrow as pa
 
 from flywheel_pipelines.errors import FlywheelError, InputFileError
-from flywheel_pipelines.feedback.feeds import FeedBatch, Incoming, Release, read_briefs, read_metrics
+from flywheel_pipelines.feedback.feeds import (
+    FeedBatch,
+    Incoming,
+    Release,
+    read_briefs,
+    read_metrics,
+    read_reviews,
+    read_tickets,
+)
 from flywheel_pipelines.feedback.feeds.batch import (
     WHOLE_FILE,
     Days,
@@ -23,10 +31,11 @@ from flywheel_pipelines.feedback.feeds.batch import (
     problems_of,
     quarantine_table,
 )
+from flywheel_pipelines.feedback.feeds.built_in import feed_named
 from flywheel_pipelines.feedback.files import RowProblem, check_file, shown
 from flywheel_pipelines.lake.store import Lake, content_hash
 from flywheel_pipelines.lake.tables import PUBLISHED_OUTPUTS, QUARANTINE, QUARANTINE_EVENTS
-from flywheel_pipelines.spec import FlywheelSpec
+from flywheel_pipelines.spec import REVIEW_MEASURES, FlywheelSpec
 
 __all__ = ["Release", "land_file", "measures_of", "record_unusable_file"]
 
@@ -102,7 +111,7 @@ def record_unusable_file(
 
 def check_feed(spec: FlywheelSpec, feed_name: str) -> None:
     """Raises FlywheelError, naming the feeds there are, when the flywheel has none of that name."""
-    if feed_name not in spec.feeds:
+    if feed_named(spec, feed_name) is None:
         known = ", ".join(spec.feeds) or "none"
         raise FlywheelError(
             f"Feed {feed_name!r} of {spec.name}: there is none of that name; there are {known}. "
@@ -111,8 +120,9 @@ def check_feed(spec: FlywheelSpec, feed_name: str) -> None:
 
 
 def measures_of(spec: FlywheelSpec) -> list[str]:
-    """Everything that the flywheel's metrics count, in alphabetical order."""
-    return sorted({name for metric in spec.metrics.values() for name in (metric.successes, metric.exposure)})
+    """Everything that the flywheel's metrics count in files, in alphabetical order; reviews are no such file."""
+    counted = {name for metric in spec.metrics.values() for name in (metric.successes, metric.exposure)}
+    return sorted(counted.difference(REVIEW_MEASURES))
 
 
 def _briefs(incoming: Incoming) -> FeedBatch:
@@ -150,6 +160,8 @@ def _metrics(incoming: Incoming) -> FeedBatch:
 _READERS: dict[str, Callable[[Incoming], FeedBatch]] = {
     "briefs": _briefs,
     "metrics": _metrics,
+    "reviews": read_reviews,
+    "tickets": read_tickets,
 }
 
 

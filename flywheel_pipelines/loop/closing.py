@@ -16,6 +16,7 @@ import pyarrow as pa
 from flywheel_pipelines.cycles import cycle_end, shift_cycle
 from flywheel_pipelines.errors import CycleOrderError
 from flywheel_pipelines.feedback.performance import performance_view
+from flywheel_pipelines.feedback.reviews.latest import latest_reviews, reviewed_texts, with_reviews
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import CycleWindow, Lake
 from flywheel_pipelines.learning.corpus import build_corpus
@@ -44,7 +45,7 @@ def close_cycles(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date])
 def measure(
     flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date], knowledge_cutoff: datetime | None = None
 ) -> Shown:
-    """`performance_metrics`: what is known of each cycle up to the cutoff (None: everything recorded)."""
+    """`performance_metrics` and `reviewed_outputs`: what is known of each cycle up to the cutoff (None: everything)."""
     spec, store = flywheel.spec, recorder.store
     if knowledge_cutoff is not None and knowledge_cutoff.tzinfo is None:
         knowledge_cutoff = knowledge_cutoff.replace(tzinfo=UTC)
@@ -53,17 +54,21 @@ def measure(
     for cycle in cycles:
         _require_opened(store, spec.name, cycle)
         last_measured = shift_cycle(cycle, spec.cadence, spec.measurement_window - 1)
+        published = store.read(tables.PUBLISHED_OUTPUTS, spec.name, cycle, columns=["output_id"])
+        reviews = store.read(tables.REVIEWS, spec.name, cycle)
+        reviewed = latest_reviews(reviews, published, knowledge_cutoff=knowledge_cutoff)
         known = performance_view(
-            store.read(tables.METRIC_LEDGER, spec.name, cycle),
-            store.read(tables.PUBLISHED_OUTPUTS, spec.name, cycle, columns=["output_id"]),
+            with_reviews(store.read(tables.METRIC_LEDGER, spec.name, cycle), reviewed, cycle),
+            published,
             spec.metrics,
             knowledge_cutoff=knowledge_cutoff,
             matures_at=cycle_end(last_measured, spec.cadence),
             latest_batch=latest_batch,
         )
-        read = [(tables.METRIC_LEDGER, cycle), (tables.PUBLISHED_OUTPUTS, cycle)]
+        read = [(tables.REVIEWS, cycle), (tables.PUBLISHED_OUTPUTS, cycle)]
         changes.append(restate_metrics(store, spec.name, cycle, known))
-        recorder.write(tables.PERFORMANCE_METRICS, known, cycle, read)
+        recorder.write(tables.REVIEWED_OUTPUTS, reviewed, cycle, read)
+        recorder.write(tables.PERFORMANCE_METRICS, known, cycle, [(tables.METRIC_LEDGER, cycle), *read])
         mature += sum(known.column("is_mature").to_pylist())
     shown: Shown = {"mature_rows": mature, "knowledge_cutoff": str(knowledge_cutoff or "everything")}
     ledgers = (tables.METRIC_LEDGER, tables.REVIEWS)
@@ -144,7 +149,10 @@ def choose_references(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[d
             near_duplicate=spec.corpus.near_duplicate,
             better=spec.metric.better,
         )
-        read = flywheel.partitions(store, tables.SCORED_OUTPUTS, seen)
+        read = [
+            *flywheel.partitions(store, tables.SCORED_OUTPUTS, seen),
+            *flywheel.partitions(store, tables.REVIEWED_OUTPUTS, seen),
+        ]
         recorder.write(tables.REFERENCE_CORPUS, corpus, cycle, read)
     return {}
 
@@ -188,7 +196,9 @@ def _require_opened(store: Lake, flywheel: str, cycle: date) -> None:
 
 
 def _judged_with_text(store: Lake, flywheel: str, window: CycleWindow) -> pa.Table:
+    """Judgements with the text that may become a reference: what a reviewer left, not what went out."""
     scored = store.read(tables.SCORED_OUTPUTS, flywheel, window)
     texts = store.read(tables.PUBLISHED_OUTPUTS, flywheel, window, columns=["output_id", "text"])
     texts = texts.group_by("output_id").aggregate([("text", "min")]).rename_columns(["output_id", "text"])
+    texts = reviewed_texts(texts, store.read(tables.REVIEWED_OUTPUTS, flywheel, window))
     return scored.join(texts, "output_id", join_type="inner")

@@ -167,6 +167,16 @@ class FeedSpec(Section):
         return self
 
     @model_validator(mode="after")
+    def _reviews_give_their_own_measures(self) -> Self:
+        taken = sorted({*self.columns, *self.events.values()}.intersection(REVIEW_MEASURES)) if self.kind == "metrics" else []
+        if taken:
+            raise ValueError(
+                f"columns, events: {', '.join(taken)} cannot come by a feed of kind metrics, since reviews give it; "
+                "call the measure something else, or read the reviews by a feed of kind reviews"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _events_are_counted(self) -> Self:
         if (self.aggregate == "count") != bool(self.events):
             raise ValueError("events and aggregate: count go together: write both or neither")

@@ -9,6 +9,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from flywheel_pipelines.spec.feeds import REVIEW_MEASURES
 from flywheel_pipelines.spec.section import NAME_PATTERN, Section, Share
 
 MIN_CONTROL_SHARE = 0.05
@@ -70,6 +71,18 @@ class RateMetric(Section):
     def _measures_differ(self) -> Self:
         if self.successes == self.exposure:
             raise ValueError(f"successes and exposure are both {self.exposure!r}; a rate needs two measures")
+        return self
+
+    @model_validator(mode="after")
+    def _reviews_are_counted_out_of_reviews(self) -> Self:
+        if not {self.successes, self.exposure}.intersection(REVIEW_MEASURES):
+            return self
+        total, *decisions = REVIEW_MEASURES
+        if self.exposure != total or self.successes not in decisions:
+            raise ValueError(
+                f"successes: {self.successes} and exposure: {self.exposure} do not make a rate: of what reviews give, "
+                f"{', '.join(decisions)} count out of {total}; write exposure: {total} and one of those as successes"
+            )
         return self
 
 

@@ -7,5 +7,7 @@ Not here: finding the files, appending the facts, or the latest-known view of th
 from flywheel_pipelines.feedback.feeds.batch import FeedBatch, Incoming, Release
 from flywheel_pipelines.feedback.feeds.briefs import read_briefs
 from flywheel_pipelines.feedback.feeds.metrics import read_metrics
+from flywheel_pipelines.feedback.feeds.reviews import read_reviews
+from flywheel_pipelines.feedback.feeds.tickets import read_tickets
 
-__all__ = ["FeedBatch", "Incoming", "Release", "read_briefs", "read_metrics"]
+__all__ = ["FeedBatch", "Incoming", "Release", "read_briefs", "read_metrics", "read_reviews", "read_tickets"]

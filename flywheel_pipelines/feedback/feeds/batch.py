@@ -15,6 +15,7 @@ from typing import Literal
 
 import pyarrow as pa
 
+from flywheel_pipelines.feedback.feeds.built_in import feed_named
 from flywheel_pipelines.feedback.files import RowProblem
 from flywheel_pipelines.lake.contracts import TableContract
 from flywheel_pipelines.lake.store import Lake, content_hash
@@ -76,7 +77,9 @@ class Incoming:
     @property
     def feed(self) -> FeedSpec:
         """The feed's settings."""
-        return self.spec.feeds[self.feed_name]
+        feed = feed_named(self.spec, self.feed_name)
+        assert feed is not None, self.feed_name
+        return feed
 
 
 @dataclass(frozen=True)

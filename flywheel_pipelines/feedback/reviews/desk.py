@@ -1,0 +1,85 @@
+"""What lies on the desk: outputs that wait for a review, as rows of a sheet, and how far the reviews are.
+
+Here: the rows of a sheet and the counts per cycle. Not here: files (`sheet`), and what comes back
+(`feedback.feeds.reviews`). Arms are left out on purpose: who reviews should not be able to treat them differently.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import date
+
+from flywheel_pipelines.errors import FlywheelError
+from flywheel_pipelines.feedback.reviews.drafts import draft_hash
+from flywheel_pipelines.feedback.reviews.latest import DECISIONS, latest_reviews
+from flywheel_pipelines.feedback.reviews.sheet import DRAFT_HASH
+from flywheel_pipelines.lake.store import Lake
+from flywheel_pipelines.lake.tables import BRIEFS, PUBLISHED_OUTPUTS, QUARANTINE, QUARANTINE_EVENTS, REVIEWS
+
+
+@dataclass(frozen=True)
+class CycleReviews:
+    """How far the reviews of a cycle are, as the ledger knows now; counts are of outputs."""
+
+    cycle: date
+    published: int
+    accepted: int
+    edited: int
+    rejected: int
+
+    @property
+    def open(self) -> int:
+        """Outputs that nobody has reviewed."""
+        return self.published - self.accepted - self.edited - self.rejected
+
+
+def sheet_rows(lake: Lake, flywheel: str, cycle: date) -> list[dict[str, str | None]]:
+    """One row per published output of the cycle that nobody has reviewed, by brief and output id.
+
+    Raises:
+        FlywheelError: nothing was published in the cycle.
+    """
+    published = lake.read(PUBLISHED_OUTPUTS, flywheel, cycle)
+    if not published.num_rows:
+        known = lake.cycles(PUBLISHED_OUTPUTS, flywheel)
+        span = f"cycles from {known[0]} to {known[-1]} were published" if known else "no cycle was ever opened"
+        raise FlywheelError(f"--cycle: nothing was published in cycle {cycle} of {flywheel}; {span}.")
+    latest = latest_reviews(lake.read(REVIEWS, flywheel, cycle), published, knowledge_cutoff=None)
+    reviewed = set(latest["output_id"].to_pylist())
+    briefs = {row["brief_id"]: row for row in lake.read(BRIEFS, flywheel, cycle).to_pylist()}
+    waiting = {row["output_id"]: row for row in published.to_pylist() if row["output_id"] not in reviewed}
+    return [
+        {
+            "output_id": output["output_id"],
+            "brief": briefs.get(output["brief_id"], {}).get("title", output["brief_id"]),
+            "segment": output["segment"],
+            "locale": briefs.get(output["brief_id"], {}).get("locale"),
+            "draft": output["text"],
+            DRAFT_HASH: draft_hash(output["text"]),
+        }
+        for output in sorted(waiting.values(), key=lambda row: (row["brief_id"], row["output_id"]))
+    ]
+
+
+def review_progress(lake: Lake, flywheel: str) -> list[CycleReviews]:
+    """Every published cycle, in order."""
+    return [_progress(lake, flywheel, cycle) for cycle in lake.cycles(PUBLISHED_OUTPUTS, flywheel)]
+
+
+def _progress(lake: Lake, flywheel: str, cycle: date) -> CycleReviews:
+    published = lake.read(PUBLISHED_OUTPUTS, flywheel, cycle, columns=["output_id"])
+    latest = latest_reviews(lake.read(REVIEWS, flywheel, cycle), published, knowledge_cutoff=None)
+    counted = Counter(latest["decision"].to_pylist())
+    accepted, edited, rejected = (counted[decision] for decision in DECISIONS)
+    return CycleReviews(cycle, len(set(published["output_id"].to_pylist())), accepted, edited, rejected)
+
+
+def waiting_problems(lake: Lake, flywheel: str) -> dict[str, int]:
+    """Rows in quarantine that only reviews have, by problem: conflict, stale."""
+    decided = lake.read(QUARANTINE_EVENTS, flywheel, columns=["quarantined_batch", "quarantined_row"]).to_pylist()
+    gone = {(row["quarantined_batch"], row["quarantined_row"]) for row in decided}
+    found = lake.read(QUARANTINE, flywheel, columns=["batch_id", "source_row", "problem"]).to_pylist()
+    here = {(row["batch_id"], row["source_row"], row["problem"]) for row in found}
+    counted = Counter(problem for batch, number, problem in here if (batch, number) not in gone)
+    return {problem: counted[problem] for problem in ("conflict", "stale")}
