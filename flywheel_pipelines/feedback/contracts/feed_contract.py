@@ -3,9 +3,9 @@
 Here: which rules a feed has, from the flywheel's YAML alone. Not here: what a rule says (`rules`), or the shape of the
 ledgers (`lake.tables`).
 
-Rules about single rows are quarantine's at landing, and hold for every row in the ledger; here they are suite-level: a
-row that breaks one is in the lake although it could not have landed. Those about the whole (`fresh`, `volume`) warn
-and do not block: a quiet week is no wrong figure, and holding its cycle back would keep what is known from being learnt.
+Landing puts aside the rows that break a rule. A row in the lake that breaks one came past that, or became wrong by a
+later correction of another row, so it blocks. What is about the whole (`fresh`, `volume`) warns: a quiet week is no
+wrong figure, and holding its cycle back would keep what is known from being learnt.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def feed_contract(spec: FlywheelSpec, feed_name: str) -> FeedContract:
     rules = [schema_rule(ledger.name, _types(ledger)), *of_kind(spec)]
     if "cycle" in ledger.partition_by:
         if feed.expected_within is not None:
-            rules.append(fresh_rule(feed.expected_within))
+            rules.append(fresh_rule(feed.expected_within, spec.measurement_window))
         rules.append(volume_rule(spec.measurement_window))
     measures = _measures(spec) if feed.kind == "metrics" else ()
     return FeedContract(spec.name, feed_name, feed, ledger, tuple(rules), measures)
@@ -154,7 +154,9 @@ def _brief_rules(spec: FlywheelSpec) -> list[Rule]:
 def _link_rules(spec: FlywheelSpec) -> list[Rule]:
     return [
         complete_rule(("external_id", "output_id", "output_cycle")),
-        unique_rule(("batch_id", "external_id", "output_id"), "a file links an id to an output once", cycle="output_cycle"),
+        unique_rule(
+            ("batch_id", "external_id", "output_id"), "a file links an id to an output once", cycle="output_cycle"
+        ),
         known_outputs_rule(cycle="output_cycle"),
     ]
 

@@ -1,7 +1,7 @@
 """How much a feed said of each cycle, and when: the frame of cycles that freshness and volume are held against.
 
-Here: counts from the footers of the ledger's files, so that looking back costs a few milliseconds whatever the feed's
-size. Time is counted in published cycles and not by the clock, so that the same lake gives the same verdict at any time.
+Here: counts from the footers of the ledger's files, so that looking back costs milliseconds whatever the feed's size.
+Time is counted in published cycles and not by the clock, so that the same lake gives the same verdict at any time.
 
 Not here: the facts themselves (`evidence`), or the bounds (`rules`).
 
@@ -12,7 +12,7 @@ name counts once, with the larger of its numbers, since it restates what it said
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -56,7 +56,7 @@ def read_history(
     """
     published = lake.cycles(PUBLISHED_OUTPUTS, contract.flywheel)
     n_later = {cycle: len(published) - number for number, cycle in enumerate(published, start=1)}
-    shown = _shown(published, cycles)
+    shown = _shown(published, cycles, HISTORY + mature_after)
     if not contract.has_cycles or not shown:
         rows = pd.DataFrame([{"cycle": cycle} for cycle in shown], columns=list(COLUMNS))
         return CycleFrame(rows, frozenset(), ())
@@ -86,19 +86,19 @@ def read_history(
         for cycle in shown
     ]
     rows = pd.DataFrame.from_records(records, columns=list(COLUMNS))
-    numbers = {name: float for name in ("cycles_silent", "usual_rows", "volume_deviation")}
+    numbers = dict.fromkeys(("cycles_silent", "usual_rows", "volume_deviation"), float)
     return CycleFrame(rows.astype(numbers), frozenset(problems), tuple(sorted(sizes.items())))
 
 
-def _shown(published: Sequence[date], cycles: Sequence[date]) -> list[date]:
-    """The published cycles among those that are closed, and up to HISTORY before the last of them."""
+def _shown(published: Sequence[date], cycles: Sequence[date], before: int) -> list[date]:
+    """The published cycles among those that are closed, and up to `before` before the last of them."""
     known = [cycle for cycle in published if cycle <= cycles[-1]]
-    return [cycle for cycle in known if cycle >= cycles[0] or cycle in known[-1 - HISTORY :]]
+    return [cycle for cycle in known if cycle >= cycles[0] or cycle in known[-1 - before :]]
 
 
-def _sizes(files: Sequence[tuple[date, str, int]] | object) -> dict[date, int]:
+def _sizes(files: Iterable[tuple[date, str, int]]) -> dict[date, int]:
     by_source: dict[tuple[date, str], int] = {}
-    for cycle, source, n_rows in files:  # type: ignore[union-attr]
+    for cycle, source, n_rows in files:
         by_source[cycle, source] = max(n_rows, by_source.get((cycle, source), 0))
     sizes: dict[date, int] = {}
     for (cycle, _), n_rows in by_source.items():
@@ -114,7 +114,8 @@ def _volume(judged: date | None, sizes: Mapping[date, int], shown: Sequence[date
     """
     if judged is None:
         return None, None
-    history = [sizes[cycle] for cycle in shown if cycle < judged and sizes.get(cycle)][-HISTORY:]
+    before = [cycle for cycle in shown if cycle < judged][-HISTORY:]
+    history = [sizes[cycle] for cycle in before if sizes.get(cycle)]
     if len(history) < MIN_HISTORY:
         return None, None
     usual = statistics.median(history)

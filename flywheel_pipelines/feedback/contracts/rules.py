@@ -118,7 +118,7 @@ def complete_rule(columns: Sequence[str], numbers: Sequence[str] = ()) -> Rule:
 
 def unique_rule(columns: Sequence[str], what: str, *, cycle: str = "cycle") -> Rule:
     """No two facts of a cycle agree in all the columns; `cycle` is what the ledger calls the cycle."""
-    listed = ", ".join(columns)
+    grouped = ", ".join(f"facts.{name}" for name in ("cycle", *columns))
     return Rule(
         name="unique",
         kind="unique",
@@ -130,7 +130,7 @@ def unique_rule(columns: Sequence[str], what: str, *, cycle: str = "cycle") -> R
         expectations=(Expectation("expect_compound_columns_to_be_unique", {"column_list": list(columns)}),),
         dbt_test=DbtTest("unique_combination", {"columns": ["flywheel", cycle, *columns]}),
         violation="n_alike > 1",
-        derived={"n_alike": f"count(*) over (partition by facts.cycle, {listed})"},
+        derived={"n_alike": f"count(*) over (partition by {grouped})"},
     )
 
 
@@ -236,24 +236,23 @@ def known_outputs_rule(*, cycle: str = "cycle") -> Rule:
     )
 
 
-def fresh_rule(expected_within: int) -> Rule:
-    """No published cycle stays without rows of the feed for longer than declared."""
-    cycles = "1 cycle" if expected_within == 1 else f"{expected_within} cycles"
+def fresh_rule(expected_within: int, mature_after: int) -> Rule:
+    """No published cycle stays without rows of the feed for longer than declared; the oldest ones are let be."""
+    later = "the cycle after it was" if expected_within == 1 else f"{expected_within} cycles after it were"
     return Rule(
         name="fresh",
         kind="fresh",
         severity="warn",
         about="cycles",
         columns=("cycle", "cycles_silent"),
-        expected=f"a cycle has rows of this feed by the time that {cycles} after it {'was' if cycles[0] == '1' else 'were'} "
-        "opened (`expected_within`)",
+        expected=f"a cycle has rows of this feed by the time that {later} opened (`expected_within`)",
         advice="Look whether the export still runs, and hand in what is missing; the cycle is closed again by itself.",
         expectations=(
             Expectation(
                 "expect_column_values_to_be_between", {"column": "cycles_silent", "max_value": expected_within - 1}
             ),
         ),
-        dbt_test=DbtTest("reported_within", {"cycles": expected_within, "history": HISTORY}),
+        dbt_test=DbtTest("reported_within", {"cycles": expected_within, "history": HISTORY + mature_after}),
         violation=f"cycles_silent >= {expected_within}",
     )
 
@@ -269,8 +268,8 @@ def volume_rule(mature_after: int) -> Rule:
         expected=f"the newest cycle with a full measurement window has a usual number of rows: within {BAND:g} robust "
         f"standard deviations (at least {BAND * LEAST_SPREAD:.0%}) of the median of up to {HISTORY} cycles before it, "
         f"once there are {MIN_HISTORY}",
-        advice="Look whether the export was cut off or doubled, and hand the right one in; if the business has changed, "
-        "the band follows within a few cycles.",
+        advice="Look whether the export was cut off or doubled, and hand the right one in; if the business has "
+        "changed, the band follows within a few cycles.",
         expectations=(
             Expectation(
                 "expect_column_values_to_be_between",
