@@ -97,7 +97,7 @@ class ContractLake:
         same = {"batch_id": batch, "recorded_at": at}
         made = [{"source_row": number, "feed": feed} | dict(fact) | same for number, fact in enumerate(facts, start=1)]
         if made:
-            loose = schema or pa.schema([one.with_nullable(True) for one in table.schema])
+            loose = pa.schema([one.with_nullable(True) for one in schema or table.schema])
             where = {"cycle": cycle} if "cycle" in table.partition_by else {}
             folder = self.lake.partition_dir(table, flywheel=NAME, **where)  # type: ignore[arg-type]
             records = [{name: record.get(name) for name in loose.names} for record in made]
@@ -128,7 +128,9 @@ class ContractLake:
         folder = self.lake.partition_dir(tables.QUARANTINE, flywheel=NAME)
         write_atomically(folder / f"{batch}.parquet", rows(tables.QUARANTINE, records))
 
-    def decide(self, batch: str, quarantined: Iterable[int], event: str, *, recorded_at: datetime | None = None) -> None:
+    def decide(
+        self, batch: str, quarantined: Iterable[int], event: str, *, recorded_at: datetime | None = None
+    ) -> None:
         """Decide about rows in quarantine, in a batch of its own."""
         at = recorded_at or cycle_start(WEEKS[-1])
         own = f"{event}-{batch}-{min(quarantined)}"

@@ -13,7 +13,7 @@ from flywheel_pipelines.feedback.contracts.rules import Rule
 HEAD = """\
 # The declared feeds, and their contracts
 
-<!-- Made by `flywheel contracts --write` from the feeds of the flywheels below defs/; `make check` holds it to them. -->
+<!-- Made by `flywheel contracts --write` from the feeds of the flywheels below defs/; `make check` compares. -->
 
 Each feed has one contract. From it come the suite of Great Expectations that every close runs (the check
 `<feed>_contract` of the asset `performance_metrics`), the tests of dbt that every publish runs, and this page.
