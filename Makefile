@@ -53,6 +53,7 @@ check: install ## Lint, types, definitions, YAML, dbt, import arrows
 	$(BIN)/dg check defs
 	$(BIN)/dg check yaml
 	$(BIN)/dbt --quiet parse --project-dir dbt_project --profiles-dir dbt_project
+	$(BIN)/flywheel contracts --check
 	$(BIN)/pytest -q flywheel_pipelines_tests/test_import_arrows.py
 
 format: install ## Format the code

@@ -74,6 +74,7 @@ class AssetKit:
         many_cycles_per_run: bool,
         also_writes: Iterable[TableContract] = (),
         output_required: bool = True,
+        check_specs: Iterable[dg.AssetCheckSpec] = (),
     ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
         """Decorator: the function becomes the asset that fills `table`.
 
@@ -96,6 +97,7 @@ class AssetKit:
             description=table.description,
             metadata=metadata,
             output_required=output_required,
+            check_specs=list(check_specs),
         )
 
     @contextmanager
@@ -112,7 +114,9 @@ class AssetKit:
         return sorted(date.fromisoformat(key) for key in context.partition_keys)
 
 
-def result(recorder: Recorder, shown: Mapping[str, Any] | None = None) -> dg.MaterializeResult:
+def result(
+    recorder: Recorder, shown: Mapping[str, Any] | None = None, checks: Iterable[dg.AssetCheckResult] = ()
+) -> dg.MaterializeResult:
     """Row counts over the run, a preview of the last cycle, and whatever the step says about itself."""
     written = recorder.written
     metadata: dict[str, Any] = {"dagster/partition_row_count": written[-1][1].n_rows if written else 0}
@@ -126,7 +130,8 @@ def result(recorder: Recorder, shown: Mapping[str, Any] | None = None) -> dg.Mat
     if recorder.last is not None and recorder.last.num_rows:
         metadata["preview"] = dg.MetadataValue.md(preview(recorder.last))
     version = written[-1][1].version if written else None
-    return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(version) if version else None)
+    data_version = dg.DataVersion(version) if version else None
+    return dg.MaterializeResult(metadata=metadata, data_version=data_version, check_results=list(checks))
 
 
 def _metadata_value(value: object) -> Any:

@@ -8,6 +8,7 @@ one run.
 
 import dagster as dg
 
+from flywheel_pipelines.components.feed_checks import feed_check_results, feed_check_specs
 from flywheel_pipelines.components.kit import AssetKit, result
 from flywheel_pipelines.components.momentum_asset import momentum_asset
 from flywheel_pipelines.components.production_assets import instant
@@ -41,13 +42,16 @@ def _performance_metrics(kit: AssetKit) -> dg.AssetsDefinition:
         deps=[tables.PUBLISHED_OUTPUTS],
         many_cycles_per_run=True,
         also_writes=[tables.REVIEWED_OUTPUTS],
+        check_specs=feed_check_specs(kit),
     )
     def performance_metrics(
         context: dg.AssetExecutionContext, config: CloseConfig, lake: LakeResource
     ) -> dg.MaterializeResult:
         with kit.step(lake) as recorder:
             cutoff = instant(config.knowledge_cutoff)
-            return result(recorder, closing.measure(kit.flywheel, recorder, kit.cycles(context), cutoff))
+            cycles = kit.cycles(context)
+            shown = closing.measure(kit.flywheel, recorder, cycles, cutoff)
+            return result(recorder, shown, feed_check_results(kit, recorder.store, cycles, cutoff))
 
     return performance_metrics
 

@@ -24,6 +24,8 @@ from flywheel_pipelines.paths import PROJECT_ROOT
 
 DBT_PROJECT = PROJECT_ROOT / "dbt_project"
 BUILD_FILE_VARIABLE = "FLYWHEEL_BUILD_FILE"
+FEEDS = "source.flywheel_warehouse.feeds."
+"""The declared feeds, whose contracts are tested where they are read."""
 SAMPLE_ROWS = 5
 _OUTPUT_TAIL = 4000
 
@@ -136,7 +138,7 @@ def _outcome(result: dict[str, Any], manifest: dict[str, Any], connection: duckd
     status = _STATUS.get(result["status"], "error")
     # A test that compares two models is declared on one of them; a test in a file of its own is about all it reads.
     about = [node["attached_node"]] if node.get("attached_node") else node["depends_on"]["nodes"]
-    tested = tuple(parent.split(".")[-1] for parent in about if parent.startswith("model."))
+    tested = tuple(parent.split(".")[-1] for parent in about if parent.startswith(("model.", FEEDS)))
     rows: tuple[dict[str, Any], ...] = ()
     if kind == "test" and status in {"fail", "warn"} and result.get("compiled_code"):
         rows = _sample(connection, result["compiled_code"], first=node.get("column_name"))

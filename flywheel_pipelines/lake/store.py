@@ -49,6 +49,16 @@ class WrittenPartition:
 
 
 @dataclass(frozen=True)
+class BatchFile:
+    """One file of a ledger that is kept by cycles: the facts of one batch about one cycle, by its footer."""
+
+    cycle: date
+    batch_id: str
+    n_rows: int
+    schema: pa.Schema
+
+
+@dataclass(frozen=True)
 class CycleWindow:
     """Cycles from `first` to `last`, both included; an open end is None."""
 
@@ -224,6 +234,14 @@ class Lake:
             cycles = (cycle for cycle in self.cycle_folders(table, flywheel) if cycle in window)
             return [path for path in (folder / f"cycle={cycle}" / PART for cycle in cycles) if path.exists()]
         return sorted(path for path in folder.rglob(PART) if _cycle_in_path(path) in window)
+
+    def batch_files(self, table: TableContract, flywheel: str, window: CycleWindow) -> list[BatchFile]:
+        """What the footers of a ledger's files say, by cycle and batch; only batches that count. Reads no rows."""
+        found = []
+        for path in self._ledger_files(table, flywheel, window):
+            footer = pq.read_metadata(path)
+            found.append(BatchFile(_cycle_in_path(path), path.stem, footer.num_rows, footer.schema.to_arrow_schema()))
+        return found
 
     def latest_batch(self, flywheel: str) -> datetime | None:
         """When the newest batch of facts was recorded (to the second); None before the first. Reads names only."""

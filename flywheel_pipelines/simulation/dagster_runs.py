@@ -61,7 +61,7 @@ def execute_job(
         return
     failed = next(event for event in result.all_events if event.is_failure)
     where = f"{job.name}, cycle {cycles[-1]}" if cycles else job.name
-    raise FlywheelError(f"{where}, step {failed.step_key}: {_cause(failed)}")
+    raise FlywheelError(f"{where}, step {failed.step_key}: {_objections(result) or _cause(failed)}")
 
 
 def replace_earlier(
@@ -93,6 +93,15 @@ def replace_earlier(
     lake.drop(flywheel)
     keys = [key for key in definitions.resolve_asset_graph().get_all_asset_keys() if key.path[0] == flywheel]
     instance.wipe_assets(keys)
+
+
+def _objections(result: dg.ExecuteInProcessResult) -> str:
+    """What the blocking checks that failed said; empty when none did."""
+    checks = result.get_asset_check_evaluations()
+    failed = [check for check in checks if not check.passed and check.blocking]
+    return "\n".join(
+        check.description or check.check_name for check in failed if check.severity == dg.AssetCheckSeverity.ERROR
+    )
 
 
 def _cause(failed: dg.DagsterEvent) -> str:
