@@ -107,7 +107,7 @@ def _columns(dataset: dlt.Dataset, source: DltSource, what: str) -> dict[str, Ma
             f"{what}: table {source.table!r} does not say by which load its rows came ({LOAD_ID}), as tables of nested "
             f"values do not. Name one of {names_shown(known) or 'none'}, or load the nested values as a table."
         )
-    return {name: column for name, column in tables[source.table]["columns"].items() if "data_type" in column}
+    return {name: column for name, column in tables[source.table].get("columns", {}).items() if "data_type" in column}
 
 
 def _query(

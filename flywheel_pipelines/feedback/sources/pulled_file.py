@@ -20,7 +20,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -31,13 +31,11 @@ import pyarrow.parquet as pq
 
 from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.feedback.sources.rows import SourceRows
-from flywheel_pipelines.feedback.sources.values import ColumnShape, as_array
+from flywheel_pipelines.feedback.sources.spool import Spool, spool_rows
+from flywheel_pipelines.feedback.sources.values import ColumnShape
 
 ROWS, FOLLOWS = b"flywheel.rows", b"flywheel.follows"
 """Keys of the file's metadata: the hash of its rows, and the file that was pulled before when these rows come again."""
-GROUP_ROWS = 50_000
-SORT_MEMORY = "512MB"
-"""What sorting may take; past it DuckDB writes to the folder of the pull."""
 _WORKPLACE = ".pull-"
 _NAME = re.compile(r"(\d{4}-\d\d-\d\d)_(\d{4}-\d\d-\d\d)_[0-9a-f]{16}\.parquet")
 
@@ -49,6 +47,10 @@ class _Pulled:
     path: Path
     first_day: date
     last_day: date
+
+    def speaks_for(self, first_day: date, last_day: date) -> bool:
+        """Whether it is about any of these days."""
+        return self.first_day <= last_day and first_day <= self.last_day
 
     @property
     def rows(self) -> str:
@@ -94,13 +96,12 @@ def write_pulled(rows: SourceRows, place: Path, folder: Path, first_day: date, l
     The file of an earlier pull is given back when it holds the same rows and is still the last word on these days.
     Memory stays within some chunks of rows, however many there are.
     """
-    spool = place / "rows"
     shapes = [ColumnShape() for _ in rows.names]
-    if not _spool(rows, shapes, spool):
+    spool = spool_rows(rows, shapes, place)
+    if spool is None:
         return None
     schema = pa.schema([(name, shape.arrow_type) for name, shape in zip(rows.names, shapes, strict=True)])
-    source = spool if rows.in_order else _sorted(spool, len(schema), place)
-    digest = _digest(source, schema)
+    digest = spool.digest(schema)
     known = [
         pulled for pulled in _pulled_before(folder) if pulled.first_day <= last_day and first_day <= pulled.last_day
     ]
@@ -113,75 +114,16 @@ def write_pulled(rows: SourceRows, place: Path, folder: Path, first_day: date, l
     metadata = {ROWS: digest.encode(), **({FOLLOWS: known[-1].path.name.encode()} if any(same) else {})}
     name = hashlib.sha256(repr(sorted(metadata.items())).encode()).hexdigest()[:16]
     target = folder / f"{first_day}_{last_day}_{name}.parquet"
-    _write(source, schema.with_metadata(metadata), place / "file")
+    _write(spool, schema.with_metadata(metadata), place / "file")
     os.replace(place / "file", target)
     return target
 
 
-def _spool(rows: SourceRows, shapes: Sequence[ColumnShape], path: Path) -> int:
-    """Every value as text, on disk; how many rows there were."""
-    schema = pa.schema([(f"c{position}", pa.string()) for position in range(len(shapes))])
-    n_rows = 0
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for chunk in rows.chunks:
-            columns = zip(*chunk, strict=True)
-            arrays = [as_array(shape.texts(values)) for shape, values in zip(shapes, columns, strict=True)]
-            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
-            n_rows += len(chunk)
-    return n_rows
-
-
-def _sorted(spool: Path, n_columns: int, place: Path) -> Path:
-    import duckdb
-
-    target = place / "sorted"
-    order = ", ".join(f"c{position} NULLS FIRST" for position in range(n_columns))
-    config = {"memory_limit": SORT_MEMORY, "temp_directory": str(place / "overflow"), "threads": "2"}
-    with duckdb.connect(":memory:", config=config) as connection:  # type: ignore[arg-type]
-        connection.execute("SET preserve_insertion_order = true")
-        connection.execute(
-            f"COPY (SELECT * FROM read_parquet($spool) ORDER BY {order}) TO '{_quoted(target)}' (FORMAT parquet)",
-            {"spool": str(spool)},
-        )
-    return target
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")
-
-
-def _digest(source: Path, schema: pa.Schema) -> str:
-    """A hash of names, types and every value, however the rows are cut into chunks."""
-    hashers = [hashlib.sha256(f"{field.name}\0{field.type}\0".encode()) for field in schema]
-    lengths = [hashlib.sha256() for _ in schema]
-    for batch in _batches(source):
-        for column, hasher, length in zip(batch.columns, hashers, lengths, strict=True):
-            length.update(
-                ",".join("-" if value is None else str(len(value)) for value in column.to_pylist()).encode() + b","
-            )
-            hasher.update("".join(value or "" for value in column.to_pylist()).encode())
-    return hashlib.sha256(b"".join(part.digest() for part in (*hashers, *lengths))).hexdigest()
-
-
-def _batches(source: Path) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(source) as file:
-        yield from file.iter_batches(batch_size=GROUP_ROWS)
-
-
-def _write(source: Path, schema: pa.Schema, path: Path) -> None:
+def _write(spool: Spool, schema: pa.Schema, path: Path) -> None:
     with path.open("wb") as handle:
         with pq.ParquetWriter(handle, schema, compression="zstd") as writer:
-            held: list[pa.RecordBatch] = []
-            # Row groups of one size, so that the bytes do not depend on how the rows came in.
-            for batch in _batches(source):
-                held.append(batch)
-                table = pa.Table.from_batches(held)
-                while table.num_rows >= GROUP_ROWS:
-                    writer.write_table(_typed(table.slice(0, GROUP_ROWS), schema))
-                    table = table.slice(GROUP_ROWS)
-                held = table.combine_chunks().to_batches()
-            if held:
-                writer.write_table(_typed(pa.Table.from_batches(held), schema))
+            for table in spool.batches():
+                writer.write_table(_typed(table, schema))
         handle.flush()
         os.fsync(handle.fileno())
 

@@ -85,6 +85,7 @@ def asks_for_days(query: str) -> bool:
 def _engine(url: HiddenUrl, what: str, timeout: float) -> Engine:
     try:
         import sqlalchemy
+        from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
         from sqlalchemy.pool import NullPool
     except ImportError:
         raise FlywheelError(f"{what}: reading a database needs SQLAlchemy. {NEEDS_EXTRA}") from None
@@ -98,13 +99,13 @@ def _engine(url: HiddenUrl, what: str, timeout: float) -> Engine:
             more["connect_args"] = {"connect_timeout": CONNECT_SECONDS}
         # hide_parameters: not in errors, not in logs. One connection, closed when we are done.
         return sqlalchemy.create_engine(parsed, poolclass=NullPool, hide_parameters=True, **more)
-    except sqlalchemy.exc.NoSuchModuleError:
+    except NoSuchModuleError:
         problem = f"the URL in {url.variable} begins with a database or driver that SQLAlchemy does not know here"
         advice = "Install the package with its dialect, or put the beginning of the URL right."
     except ModuleNotFoundError as error:
         problem = f"the driver {error.name} that the URL in {url.variable} asks for is not installed"
         advice = f"pip install {error.name}"
-    except (sqlalchemy.exc.SQLAlchemyError, ValueError, TypeError):
+    except (SQLAlchemyError, ValueError, TypeError):
         pass
     raise FlywheelError(f"{what}: {problem}. {advice} Nothing was pulled.")
 
@@ -135,7 +136,7 @@ def _statement(query: str, first_day: date, last_day: date, what: str) -> TextCl
     from sqlalchemy import Date, bindparam, text
 
     statement = text(query.strip().rstrip(";"))
-    known = dict(zip(PARAMETERS, (first_day, last_day), strict=True))
+    known: dict[str, date] = dict(zip(PARAMETERS, (first_day, last_day), strict=True))
     used = set(statement.compile().params)
     unknown = sorted(used - set(known))
     if unknown:
