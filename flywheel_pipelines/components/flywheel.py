@@ -13,7 +13,9 @@ from flywheel_pipelines.components.inbox_sensor import inbox_sensor
 from flywheel_pipelines.components.kit import AssetKit
 from flywheel_pipelines.components.learning_assets import learning_assets
 from flywheel_pipelines.components.production_assets import production_assets
+from flywheel_pipelines.components.pull_job import pull_job, pull_schedule
 from flywheel_pipelines.components.scaffold import FlywheelScaffolder
+from flywheel_pipelines.loop.pulling import pulled_feeds
 from flywheel_pipelines.spec import FlywheelSpec
 
 
@@ -52,7 +54,7 @@ class FlywheelComponent(dg.Component):
         sensors = []
         if kit.flywheel.uses_batches:
             opening.append(batch_asset(kit))
-        jobs = [
+        jobs: list[Any] = [
             self._job("open", "Produce a cycle: briefs, manifest, outputs, what goes out.", opening),
             self._job("close", "Learn from a cycle, or a range in one run: metrics to momentum.", closing),
         ]
@@ -61,9 +63,13 @@ class FlywheelComponent(dg.Component):
             rest = [asset for asset in opening if asset.key.path[-1] not in ("briefs", "cycle_manifest")]
             jobs.append(self._job("collect", "Go on with a cycle whose batch was answered.", rest))
             sensors.append(batch_sensor(kit, jobs[-1]))
+        schedules = []
         if self.spec.feeds:
             sensors.append(inbox_sensor(kit, jobs[1]))
-        return dg.Definitions(assets=[*opening, *closing], jobs=jobs, sensors=sensors)
+        if pulled_feeds(self.spec):
+            jobs.append(pull_job(kit))
+            schedules.append(pull_schedule(kit, jobs[-1]))
+        return dg.Definitions(assets=[*opening, *closing], jobs=jobs, sensors=sensors, schedules=schedules)
 
     def _job(self, verb: str, description: str, assets: list[dg.AssetsDefinition]):
         return dg.define_asset_job(
