@@ -1,12 +1,14 @@
-"""A process that asks until everything is answered, to be killed: `asking_process.py FOLDER URL N durable|careless`.
+"""A process that asks until everything is answered, to be killed: `... FOLDER URL N HOW [SETTINGS]`.
 
-It prints `asking` once the first reply is in, and `done` at the end. Careless is the control: what is stored is said to
-be on disk at once, and gets there only when the journal is closed.
+It prints `asking` once the first reply is in, and `done` at the end. A quota that is used up ends a run; here the next
+one is started at once. HOW is durable or careless. Careless is the control: what is stored is said to be on disk at
+once, and gets there only when the journal is closed. SETTINGS of asking are JSON.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from pathlib import Path
 
@@ -14,14 +16,15 @@ from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.llm.asking import answer_requests
 from flywheel_pipelines.llm.journal import Entry, Journal
 from flywheel_pipelines.llm.provider import Provider
+from flywheel_pipelines.llm.running import EndpointError
 from flywheel_pipelines.llm.settings import AskSettings
-from flywheel_pipelines_tests.llm.asking_samples import PATIENCE, now, requests
+from flywheel_pipelines_tests.llm.asking_samples import PATIENCE, SHORT, now, requests
 
 CONCURRENCY = 40
-FEWEST_RUNS, MOST_RUNS = 1, 40
+MOST_RUNS = 2_000
 
 
-def main(folder: Path, url: str, n: int, how: str) -> None:
+def main(folder: Path, url: str, n: int, how: str, settings: str = "{}") -> None:
     """Ask, and ask again for what failed."""
     if how == "careless":
         make_careless()
@@ -34,19 +37,30 @@ def main(folder: Path, url: str, n: int, how: str) -> None:
             sys.stdout.flush()
         said = True
 
+    said_last = ""
     for _ in range(MOST_RUNS):
-        report = answer_requests(
-            requests(n),
-            lake=Lake(folder / "lake"),
-            journal_folder=folder / "journal",
-            provider=Provider(url, None, "the test's server"),
-            settings=AskSettings(**{**PATIENCE, "concurrency": CONCURRENCY}),
-            now=now,
-            on_progress=on_progress,
-        )
+        try:
+            report = answer_requests(
+                requests(n),
+                lake=Lake(folder / "lake"),
+                journal_folder=folder / "journal",
+                provider=Provider(url, None, "the test's server"),
+                settings=AskSettings(
+                    **{**PATIENCE, "concurrency": CONCURRENCY, "timeout": SHORT, **json.loads(settings)}
+                ),
+                now=now,
+                on_progress=on_progress,
+            )
+        except EndpointError as error:
+            said_last = str(error)
+            if "quota" not in said_last:
+                break
+            continue
+        said_last = report.words
         if not report.failures:
+            said_last = "done\n"
             break
-    sys.stdout.write("done\n" if not report.failures else report.words)
+    sys.stdout.write(said_last)
 
 
 def make_careless() -> None:
@@ -67,4 +81,4 @@ def make_careless() -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4])
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), *sys.argv[4:])

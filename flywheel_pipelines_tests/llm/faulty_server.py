@@ -7,12 +7,13 @@ line is: idempotency key, form, fault.
 Modes:
     clean: answers, after LATENCY seconds.
     faults: of every 100 requests, ten each meet one of FAULTS and twenty are answered.
-    quick_faults: the same without those that are sat out, so that no try ends before it has arrived.
+    every_fault: the same with `insufficient_quota` for ten of those twenty, which stops a run.
+    quick_faults: faults without those that are sat out, so that no try ends before it has arrived.
     one of FAULTS: that one, for ever.
     later: a 429 that asks to wait an hour.
+    busy, crowded: to the first try of each request a 429, which asks to wait a second, or does not ask.
     one_wrong: an answer of another schema to the brief `Brief 3`, whatever is tried.
-    quota: answers 20 requests, then says `insufficient_quota` for ever. Not one of FAULTS: it stops a run, so a
-        share of it would only measure how early.
+    quota: answers 20 requests, then says `insufficient_quota` for ever.
     no_json_schema, rejects_json_schema: a 500, or a 400, to `json_schema`; answers the other forms.
     old: knows `max_tokens` only, and no `seed`.
     key, broken_temperature: 401, and a 400 that names the temperature.
@@ -23,6 +24,7 @@ Which fault a request meets depends on its idempotency key and on how often that
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -43,6 +45,13 @@ FAULTS = (
     "wrong_schema",
 )
 SAT_OUT = ("hang", "slow_drip")
+QUOTA = "insufficient_quota"
+WAITS: dict[str, dict[str, str]] = {
+    "retry_after": {"retry-after-ms": "20"},
+    "rate_limited": {},
+    "busy": {"retry-after": "1"},
+    "crowded": {},
+}
 LOG = "arrived.log"
 PROMPT_TOKENS, COMPLETION_TOKENS = 100, 10
 
@@ -58,24 +67,29 @@ class FaultyServer:
     def fault_of(self, key: str) -> str:
         if self.mode in FAULTS:
             return self.mode
-        if self.mode not in ("faults", "quick_faults"):
+        if self.mode in ("busy", "crowded") and not self.arrivals[key]:
+            return self.mode
+        if self.mode not in ("faults", "every_fault", "quick_faults"):
             return ""
         drawn = int(hashlib.sha256(f"{key}:{self.arrivals[key]}".encode()).hexdigest(), 16) % 10
-        fault = FAULTS[drawn] if drawn < len(FAULTS) else ""
+        met = (*FAULTS, QUOTA) if self.mode == "every_fault" else FAULTS
+        fault = met[drawn] if drawn < len(met) else ""
         return "" if self.mode == "quick_faults" and fault in SAT_OUT else fault
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while request := await read_request(reader):
                 headers, body = request
-                if not await self.answer(writer, headers, json.loads(body)):
+                if not await self.answer(reader, writer, headers, json.loads(body)):
                     break
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
             writer.close()
 
-    async def answer(self, writer: asyncio.StreamWriter, headers: dict[str, str], body: dict[str, Any]) -> bool:
+    async def answer(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, headers: dict[str, str], body: dict[str, Any]
+    ) -> bool:
         """Returns whether the connection may be used again."""
         key = headers.get("idempotency-key", "")
         fault = self.fault_of(key)
@@ -88,7 +102,9 @@ class FaultyServer:
             await send(writer, status, error(reply, self.mode, body))
             return True
         if fault == "hang":
-            await asyncio.sleep(30)
+            # Until the client has had enough.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(reader.read(1), 30)
             return False
         if fault == "reset":
             writer.transport.get_extra_info("socket").setsockopt(
@@ -101,9 +117,11 @@ class FaultyServer:
             return True
         if self.mode == "one_wrong" and body["messages"][-1]["content"] == "Brief 3":
             fault = "wrong_schema"
-        if fault in ("retry_after", "rate_limited"):
-            wait = {"retry-after-ms": "20"} if fault == "retry_after" else {}
-            await send(writer, 429, error("rate_limit_exceeded", "Too fast.", body), wait)
+        if fault == QUOTA:
+            await send(writer, 429, error(QUOTA, "You exceeded your current quota.", body))
+            return True
+        if fault in WAITS:
+            await send(writer, 429, error("rate_limit_exceeded", "Too fast.", body), WAITS[fault])
             return True
         if fault == "server_error":
             await send(writer, 500, error("server_error", "Something broke.", body))
@@ -114,7 +132,7 @@ class FaultyServer:
 
     def refusal(self, body: dict[str, Any], form: str) -> tuple[int, str]:
         if self.mode == "quota" and sum(self.arrivals.values()) > 20:
-            return 429, "insufficient_quota"
+            return 429, QUOTA
         if self.mode == "no_json_schema" and form == "json_schema":
             return 500, "internal_error"
         if self.mode == "rejects_json_schema" and form == "json_schema":

@@ -14,6 +14,7 @@ from flywheel_pipelines.llm.running import EndpointError
 from flywheel_pipelines_tests.llm.asking_samples import (
     KEY,
     PRICE,
+    SHORT,
     account,
     arrivals,
     ask,
@@ -60,7 +61,7 @@ def ask_until_answered(folder: Path, url: str, n: int, **settings: Any) -> AskRe
 
 def test_the_server_counts_what_the_ledger_counts(tmp_path: Path) -> None:
     with server(tmp_path, "quick_faults") as url:
-        ask_until_answered(tmp_path, url, 100, timeout=60)
+        ask_until_answered(tmp_path, url, 100)
     found = account(tmp_path)
     assert found.tries.total() > 150
     assert found.arrived == found.tries
@@ -68,7 +69,7 @@ def test_the_server_counts_what_the_ledger_counts(tmp_path: Path) -> None:
 
 def test_through_all_faults_every_request_is_answered_once(tmp_path: Path) -> None:
     with server(tmp_path, "faults") as url:
-        report = ask_until_answered(tmp_path, url, 40)
+        report = ask_until_answered(tmp_path, url, 40, timeout=SHORT)
     assert len(report.answers) == 40
     found = account(tmp_path)
     found.check_counts()
@@ -96,7 +97,7 @@ def test_only_what_failed_is_asked_again(tmp_path: Path) -> None:
 def test_a_slow_drip_is_cut_off_by_the_time_of_the_whole_request(tmp_path: Path) -> None:
     """Each byte comes within 0.1 s; a timeout per read of 0.3 s would wait for all 300 of them."""
     with server(tmp_path, "slow_drip") as url, pytest.raises(EndpointError, match=r"no answer within 0\.\d s"):
-        ask(tmp_path, url, requests(1), max_tries=2)
+        ask(tmp_path, url, requests(1), max_tries=2, timeout=SHORT)
 
 
 def test_an_endpoint_that_wants_more_patience_than_there_is_is_not_waited_for(tmp_path: Path) -> None:
@@ -104,6 +105,17 @@ def test_an_endpoint_that_wants_more_patience_than_there_is_is_not_waited_for(tm
         report = ask(tmp_path, url, requests(2))
     assert ["asks to wait 3,600 s" in failure.reason for failure in report.failures.values()] == [True, True]
     assert len(arrivals(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(("mode", "is_waited_for"), [("busy", True), ("crowded", False)])
+def test_a_request_is_not_sent_again_before_the_endpoint_wants_it(
+    tmp_path: Path, mode: str, is_waited_for: bool
+) -> None:
+    """The second is the control: a 429 that asks for no wait is followed by our own, which is short here."""
+    with server(tmp_path, mode) as url:
+        report = ask(tmp_path, url, requests(5), max_wait=5)
+    assert (len(report.answers), report.n_tries, report.retried) == (5, 10, {"rate_limited": 5})
+    assert (report.seconds >= 1) == is_waited_for
 
 
 def test_a_try_that_was_cut_off_by_an_interrupt_is_counted_and_its_answer_asked_for_later(tmp_path: Path) -> None:
@@ -160,7 +172,7 @@ def test_an_endpoint_without_json_schema_is_asked_otherwise_and_that_is_remember
 
 def test_an_outage_is_not_taken_for_a_refusal_of_the_form(tmp_path: Path) -> None:
     with server(tmp_path, "faults") as url:
-        ask(tmp_path, url, requests(40))
+        ask(tmp_path, url, requests(40), timeout=SHORT)
     remembered = json.loads((tmp_path / "journal" / "endpoints.json").read_text())
     assert [entry["form"] for entry in remembered.values()] == ["json_schema"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import subprocess
@@ -13,23 +14,24 @@ from pathlib import Path
 import pytest
 
 from flywheel_pipelines_tests.llm.asking_process import CONCURRENCY
-from flywheel_pipelines_tests.llm.asking_samples import Account, account, requests, server
+from flywheel_pipelines_tests.llm.asking_samples import Account, account, arrivals, requests, server
+from flywheel_pipelines_tests.llm.faulty_server import FAULTS, QUOTA
 
 READY = CONCURRENCY + CONCURRENCY // 2
 """Most tries that are written down and not yet answered."""
 
 
-def start(folder: Path, url: str, n: int, how: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "flywheel_pipelines_tests.llm.asking_process", str(folder), url, str(n), how]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+def start(folder: Path, url: str, n: int, how: str, settings: dict[str, float]) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "flywheel_pipelines_tests.llm.asking_process", str(folder), url]
+    return subprocess.Popen([*command, str(n), how, json.dumps(settings)], stdout=subprocess.PIPE, text=True)
 
 
-def kill_and_finish(folder: Path, url: str, n: int, kills: int, how: str, longest: float) -> int:
+def kill_and_finish(folder: Path, url: str, n: int, kills: int, how: str, longest: float, **settings: float) -> int:
     """Kill the process so many times while it asks, then let it finish; returns the kills that met it asking."""
     moments = random.Random(7)
     n_killed = 0
     for _ in range(kills):
-        process = start(folder, url, n, how)
+        process = start(folder, url, n, how, settings)
         assert process.stdout is not None
         assert process.stdout.readline() == "asking\n"
         time.sleep(moments.uniform(0, longest))
@@ -37,8 +39,8 @@ def kill_and_finish(folder: Path, url: str, n: int, kills: int, how: str, longes
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
-    process = start(folder, url, n, how)
-    said, _ = process.communicate(timeout=200)
+    process = start(folder, url, n, how, settings)
+    said, _ = process.communicate(timeout=800)
     assert said.endswith("done\n"), said
     return n_killed
 
@@ -72,6 +74,24 @@ def test_through_every_fault_and_twenty_kills_two_thousand_requests_are_answered
     check(found, 2_000, kills=20)
     # The server counted 20 faults of each kind per 20 answers: the run did meet them.
     assert found.arrived.total() > 2 * 2_000
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_quota_that_is_used_up_again_and_again_loses_nothing_either(tmp_path: Path) -> None:
+    """Nine faults of ten percent each: one try in ten is answered, and a run ends within its first few dozen tries.
+
+    Fewer requests, since each takes a quarter of a run. Tries that hang do not hold up the end of a run for long.
+    """
+    with server(tmp_path, "every_fault") as url:
+        n_killed = kill_and_finish(tmp_path, url, 400, kills=5, how="durable", longest=1.0, grace=0.3, timeout=5.0)
+    found = account(tmp_path)
+    assert n_killed == 5
+    assert found.answered == Counter({request.key: 1 for request in requests(400)})
+    found.check_counts()
+    met = Counter(fault for _, _, fault in arrivals(tmp_path))
+    assert met.keys() == {*FAULTS, QUOTA, "none"}
+    assert min(met.values()) > 0.07 * met.total()
 
 
 @pytest.mark.slow
