@@ -45,7 +45,7 @@ def test_a_pull_lands_like_a_file(world: WrittenWorld, run: Run) -> None:
     assert ran.code == 0, ran.said
     assert f"Feed {FEED}: 2 rows for {WEEKS[0]} to {WEEKS[2]} are in" in ran.said
     assert f"2 rows landed about the cycles {WEEKS[0]} to {WEEKS[0]}; 0 are in quarantine." in ran.said
-    assert sorted(landed(world, output).get("sends") for output in outputs(world)) == [40.0, 50.0]
+    assert sorted(landed(world, output)["sends"] for output in outputs(world)) == [40.0, 50.0]
 
 
 def outputs(world: WrittenWorld) -> list[str]:

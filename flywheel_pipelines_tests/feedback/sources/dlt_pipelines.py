@@ -41,10 +41,11 @@ class DltWorld:
 
     root: Path
     destination: str
+    pipelines_dir: str = "pipelines"
 
     @property
     def pipelines(self) -> Path:
-        return self.root / "pipelines"
+        return self.root / self.pipelines_dir
 
     @property
     def environment(self) -> dict[str, str]:
