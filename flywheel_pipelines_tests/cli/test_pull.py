@@ -97,7 +97,7 @@ def test_rows_that_cannot_be_used_are_put_aside(
 ) -> None:
     postgres.execute(f"INSERT INTO mailer VALUES ('nobody', '{WEEKS[0]}', 1, 0)", database=database)
     ran = run(*PULL, *DAYS, "--land")
-    assert "3 rows landed" in ran.said
+    assert "2 rows landed" in ran.said
     assert "1 are in quarantine" in ran.said
 
 
