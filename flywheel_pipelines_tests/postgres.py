@@ -146,15 +146,20 @@ def _reachable(programs: Path, folder: Path) -> Path:
     """The programs where user nobody can run them: a checkout may lie below a folder that only root may enter."""
     if os.geteuid() != 0:
         return programs
-    found = subprocess.run(
-        [*as_nobody(), str(programs / "postgres"), "--version"], capture_output=True, cwd="/", check=False
-    )
-    if found.returncode == 0:
+    if all(_runs_as_nobody(programs / program) for program in PROGRAMS):
         return programs
-    installation = folder / "installation"
-    shutil.copytree(programs.parent, installation, symlinks=True)
-    folder.chmod(0o755)
-    return installation / programs.name
+    # A wheel keeps the libraries that it brings beside its package, and finds them relative to the programs.
+    package = next((place for place in programs.parents if place.name == WHEEL), programs.parent)
+    copied = folder / "installation"
+    for part in (package, package.with_name(f"{package.name}.libs")):
+        if part.exists():
+            shutil.copytree(part, copied / part.name, symlinks=True)
+    return copied / package.name / programs.relative_to(package)
+
+
+def _runs_as_nobody(program: Path) -> bool:
+    done = subprocess.run([*as_nobody(), str(program), "--version"], capture_output=True, cwd="/", check=False)
+    return done.returncode == 0
 
 
 def _start(programs: Path, folder: Path) -> Postgres:

@@ -55,7 +55,7 @@ def _land(spec: FlywheelSpec, pulled: Pulled, paths: DataPaths, now: datetime) -
 
     if pulled.path is None:
         return
-    batch, is_new = land_file(Lake(paths.lake), spec, pulled.feed, pulled.path, recorded_at=now)
+    batch, is_new = land_file(Lake(paths.lake), spec, pulled.feed, pulled.path, recorded_at=now, period=pulled.period)
     if not is_new:
         out.print("It was landed before; nothing changed.")
         return

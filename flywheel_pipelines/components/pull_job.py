@@ -3,8 +3,6 @@
 The files land by the inbox sensor, like any other. Not here: pulling (`loop.pulling`).
 """
 
-from __future__ import annotations
-
 import os
 from datetime import UTC, date, datetime
 

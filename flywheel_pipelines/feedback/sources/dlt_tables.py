@@ -99,7 +99,9 @@ def _reader(dataset: dlt.Dataset) -> Any:
 def _columns(dataset: dlt.Dataset, source: DltSource, what: str) -> dict[str, Mapping[str, Any]]:
     """Columns of the table with their dlt types, in the order of the table."""
     tables = {name: table for schema in dataset.schemas for name, table in schema.tables.items()}
-    known = [name for name, table in tables.items() if LOAD_ID in table.get("columns", {})]
+    known = sorted(
+        name for name, table in tables.items() if LOAD_ID in table.get("columns", {}) and not name.startswith(OWN)
+    )
     if source.table not in tables:
         raise FlywheelError(f"{what}: has no table {source.table!r}; there are {names_shown(known) or 'none'}.")
     if source.table not in known:

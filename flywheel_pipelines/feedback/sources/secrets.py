@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import unquote, unquote_plus
 
 from flywheel_pipelines.errors import FlywheelError
 
@@ -45,8 +44,16 @@ class HiddenUrl:
         if not connected:
             # Without "://" the whole text is secret: nobody knows what was meant to be what.
             pieces += _SEPARATORS.split(rest or scheme)
-        spelled = {spelling for piece in pieces for spelling in (piece, unquote(piece), unquote_plus(piece))}
+        spelled = {spelling for piece in pieces for spelling in (piece, _unescaped(piece))}
         return sorted((piece for piece in spelled if len(piece) >= SHORTEST), key=len, reverse=True)
+
+
+def _unescaped(part: str) -> str:
+    """With %40 and its like as the characters that they stand for, as a driver is given it."""
+    octets = re.sub(
+        rb"%([0-9A-Fa-f]{2})", lambda found: bytes.fromhex(found[1].decode()), part.encode(errors="replace")
+    )
+    return octets.decode(errors="replace")
 
 
 def url_from(environment: Mapping[str, str], variable: str, *, feed: str) -> HiddenUrl:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -9,9 +10,12 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
+from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.feedback.sources import TIMEOUT, pull
 from flywheel_pipelines.spec import FeedSpec
+from flywheel_pipelines_tests.postgres import PASSWORD
 
 VARIABLE = "MAILER_URL"
 FIRST, LAST = date(2026, 1, 5), date(2026, 1, 18)
@@ -62,3 +66,14 @@ class Puller:
     def workplaces(self) -> list[str]:
         """What an unfinished pull has left behind."""
         return sorted(path.name for path in self.folder.glob(".pull-*"))
+
+
+def refusal(puller: Puller, *arguments: object, **more: object) -> str:
+    """What a pull that fails says; nothing is left behind, and no traceback shows a secret."""
+    with pytest.raises(FlywheelError) as caught:
+        puller.pull(*arguments, **more)  # type: ignore[arg-type]
+    assert puller.left() == puller.workplaces() == []
+    shown = "".join(traceback.format_exception(caught.value))
+    assert PASSWORD not in shown
+    assert caught.value.__context__ is None
+    return str(caught.value)

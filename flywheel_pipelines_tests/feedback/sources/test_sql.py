@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
-import traceback
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -14,41 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from flywheel_pipelines.errors import FlywheelError
-from flywheel_pipelines.feedback.sources.sql import asks_for_days, keeps_order
+from flywheel_pipelines.feedback.sources.pulled_file import workplace
 from flywheel_pipelines.paths import PROJECT_ROOT
-from flywheel_pipelines_tests.feedback.sources.samples import FIRST, LAST, QUERY, VARIABLE, Puller
+from flywheel_pipelines_tests.feedback.sources.samples import FIRST, LAST, VARIABLE, Puller, refusal
 from flywheel_pipelines_tests.postgres import PASSWORD, Postgres, started_postgres
-
-MAILER = "CREATE TABLE mailer (output_id text, day date, sends integer, replies integer)"
-
-
-@pytest.fixture(scope="module")
-def shared_database(postgres: Postgres) -> str:
-    return postgres.new_database()
-
-
-@pytest.fixture
-def database(postgres: Postgres, shared_database: str) -> str:
-    """The same one for every test, emptied: a database of its own costs each of them half a second and 7 MB."""
-    postgres.execute("DROP SCHEMA public CASCADE", "CREATE SCHEMA public", database=shared_database)
-    return shared_database
-
-
-@pytest.fixture
-def puller(postgres: Postgres, database: str, tmp_path: Path) -> Puller:
-    postgres.execute(MAILER, "INSERT INTO mailer VALUES ('a', '2026-01-06', 40, 3)", database=database)
-    return Puller(postgres.url(database), tmp_path)
-
-
-def refusal(puller: Puller, *arguments: object, **more: object) -> str:
-    """What a pull that fails says; nothing is left behind, and no traceback shows a secret."""
-    with pytest.raises(FlywheelError) as caught:
-        puller.pull(*arguments, **more)  # type: ignore[arg-type]
-    assert puller.left() == puller.workplaces() == []
-    shown = "".join(traceback.format_exception(caught.value))
-    assert PASSWORD not in shown
-    assert caught.value.__context__ is None
-    return str(caught.value)
 
 
 # -- what the days do ------------------------------------------------------------------------------------------------
@@ -166,82 +136,6 @@ def test_a_query_cannot_write(postgres: Postgres, puller: Puller, database: str)
     assert postgres.execute("SELECT count(*) FROM mailer", database=database) == [(1,)]
 
 
-# -- the same rows ---------------------------------------------------------------------------------------------------
-def test_the_same_pull_twice_is_one_file(puller: Puller) -> None:
-    first = puller.pull()
-    assert first is not None
-    before = first.read_bytes(), first.stat().st_mtime_ns
-    assert puller.pull() == first
-    assert (first.read_bytes(), first.stat().st_mtime_ns) == before
-    assert puller.left() == [first.name]
-
-
-def test_the_same_rows_in_another_order_are_the_same_bytes(
-    postgres: Postgres, puller: Puller, database: str, tmp_path: Path
-) -> None:
-    rows = [f"('{name}', '2026-01-07', {number}, NULL)" for number, name in enumerate("bcdef")]
-    postgres.execute(f"INSERT INTO mailer VALUES {', '.join(rows)}", database=database)
-    first = puller.pull()
-    postgres.execute("CREATE TABLE turned AS SELECT * FROM mailer ORDER BY output_id DESC", database=database)
-    other = Puller(puller.url, tmp_path / "other").pull(QUERY.replace("mailer", "turned"))
-    assert first is not None
-    assert other is not None
-    assert (other.name, other.read_bytes()) == (first.name, first.read_bytes())
-
-
-def test_control_one_other_value_is_another_file(postgres: Postgres, puller: Puller, database: str) -> None:
-    first = puller.pull()
-    postgres.execute("UPDATE mailer SET replies = 4", database=database)
-    second = puller.pull()
-    assert first is not None
-    assert second is not None
-    assert first.name != second.name
-    assert puller.left() == sorted([first.name, second.name])
-
-
-def test_a_source_that_goes_back_to_what_it_said_is_heard(postgres: Postgres, puller: Puller, database: str) -> None:
-    """The third file has the rows of the first, and must not be taken for it: the second one was wrong."""
-    first = puller.pull()
-    postgres.execute("UPDATE mailer SET replies = 4", database=database)
-    second = puller.pull()
-    postgres.execute("UPDATE mailer SET replies = 3", database=database)
-    third = puller.pull()
-    assert len({first, second, third}) == 3
-    assert first is not None
-    assert third is not None
-    assert pq.read_table(third).equals(pq.read_table(first))
-    assert third.read_bytes() != first.read_bytes()
-    assert puller.pull() == third
-
-
-def test_an_order_by_is_kept_since_the_lower_row_corrects(puller: Puller) -> None:
-    values = "SELECT * FROM (VALUES ('a', 1), ('b', 2), ('c', 3)) AS v (output_id, sends)"
-    assert puller.table(f"{values} ORDER BY sends DESC")["sends"].to_pylist() == [3, 2, 1]
-    assert puller.table(values)["sends"].to_pylist() == [1, 2, 3]
-
-
-@pytest.mark.parametrize(
-    ("query", "kept"),
-    [
-        ("SELECT 1 ORDER  BY 1", True),
-        ("select 1\norder by x desc", True),
-        ("SELECT row_number() OVER (ORDER BY a) FROM t", False),
-        ("SELECT * FROM (SELECT 1 ORDER BY 1) AS t", False),
-        ("SELECT 'order by' -- order by\n /* order by */", False),
-        ('SELECT "order by" FROM t', False),
-        ("SELECT f((a)) FROM t ORDER BY f((a))", True),
-    ],
-)
-def test_only_an_order_of_the_whole_query_counts(query: str, kept: bool) -> None:
-    assert keeps_order(query) is kept
-
-
-def test_a_query_without_days_speaks_for_no_days() -> None:
-    assert asks_for_days(QUERY)
-    assert not asks_for_days("SELECT * FROM mailer WHERE day >= :first_day")
-    assert not asks_for_days("SELECT a::last_day, :first_day")
-
-
 # -- secrets ---------------------------------------------------------------------------------------------------------
 SECRETS = {
     "wrong password": "postgresql+psycopg://{user}:{secret}@127.0.0.1:{port}/postgres",
@@ -254,6 +148,7 @@ SECRETS = {
     "as a parameter that is none": "postgresql+psycopg://127.0.0.1:{port}/postgres?{secret}=x",
     "no URL": "{secret}",
     "no scheme": "{user}:{secret}@127.0.0.1/postgres",
+    "escaped": "postgresql+psycopg://127.0.0.1:{port}/%73wordfish-4711",
     "as the scheme": "{secret}://127.0.0.1/postgres",
     "unknown database": "oracle+nonsense://{user}:{secret}@127.0.0.1/x",
     "missing driver": "mysql+mysqldb://{user}:{secret}@127.0.0.1/x",
@@ -365,60 +260,30 @@ def test_what_a_killed_pull_left_is_removed_by_the_next(puller: Puller) -> None:
 
 
 def test_two_pulls_of_one_feed_do_not_run_at_once(puller: Puller) -> None:
-    from flywheel_pipelines.feedback.sources.pulled_file import workplace
-
     with workplace(puller.folder, feed="mailer"), pytest.raises(FlywheelError, match="another pull of it is running"):
         puller.pull()
     assert puller.pull() is not None
 
 
-# -- size ------------------------------------------------------------------------------------------------------------
-N_ROWS = 100_000
-WIDE = "SELECT * FROM wide WHERE day BETWEEN :first_day AND :last_day"
-MEASURED = """
-import resource, sys
-from datetime import date, timedelta
-from pathlib import Path
-from flywheel_pipelines_tests.feedback.sources.samples import Puller
-puller, day = Puller({url!r}, Path({root!r})), date(2026, 1, 5)
-puller.pull({query!r}, day, day)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-{work}
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
-"""
+# -- another database ------------------------------------------------------------------------------------------------
+@pytest.fixture
+def in_sqlite(tmp_path: Path) -> Puller:
+    """The same code on a database that needs no server."""
+    with closing(sqlite3.connect(tmp_path / "mail.sqlite")) as connection, connection:
+        connection.execute("CREATE TABLE mailer (output_id text, day text, sends, replies integer)")
+        connection.execute("INSERT INTO mailer VALUES ('a', '2026-01-06', 40, 3), ('b', '2026-01-20', 1, 0)")
+    return Puller(f"sqlite:///{tmp_path / 'mail.sqlite'}", tmp_path)
 
 
-@pytest.fixture(scope="module")
-def wide(postgres: Postgres) -> str:
-    """A database with 100,000 rows of 2 KB, spread over ten days."""
-    database = postgres.new_database()
-    postgres.execute(
-        f"CREATE TABLE wide AS SELECT 'out' || g AS output_id, date '2026-01-05' + g % 10 AS day, g AS sends, "
-        f"repeat(md5(g::text), 64) AS note FROM generate_series(1, {N_ROWS}) AS g",
-        database=database,
-    )
-    return database
+def test_another_database_is_read_by_the_same_feed(in_sqlite: Puller) -> None:
+    assert in_sqlite.table().to_pylist() == [{"output_id": "a", "day": "2026-01-06", "sends": 40, "replies": 3}]
 
 
-def memory_grown(puller: Puller, query: str, work: str) -> int:
-    """MB by which work in a process of its own raises the highest memory that a tenth of the rows had taken."""
-    script = MEASURED.format(url=puller.url, root=str(puller.root), query=query, work=work)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=PROJECT_ROOT, check=True)
-    return int(done.stdout)
+def test_another_database_is_not_written_either(in_sqlite: Puller) -> None:
+    said = refusal(in_sqlite, "INSERT INTO mailer VALUES ('x', '2026-01-06', 1, 1) RETURNING output_id")
+    assert "write a SELECT that changes nothing" in said
 
 
-@pytest.mark.parametrize("query", [WIDE, f"{WIDE} ORDER BY sends"], ids=["sorted by us", "in its own order"])
-def test_100_000_rows_stream_within_bounded_memory(postgres: Postgres, wide: str, tmp_path: Path, query: str) -> None:
-    puller = Puller(postgres.url(wide), tmp_path)
-    grown = memory_grown(puller, query, f"puller.pull({query!r}, day, day + timedelta(days=9))")
-    (path,) = puller.folder.glob("2026-01-05_2026-01-14_*.parquet")
-    with pq.ParquetFile(path) as file:
-        assert file.metadata.num_rows == N_ROWS
-    # The rows are 200 MB.
-    assert grown < 130
-
-
-def test_control_fetching_them_all_takes_what_they_weigh(postgres: Postgres, wide: str, tmp_path: Path) -> None:
-    fetched = "connect().exec_driver_sql('TABLE wide').fetchall()"
-    work = f"import sqlalchemy; rows = sqlalchemy.create_engine(puller.url).{fetched}"
-    assert memory_grown(Puller(postgres.url(wide), tmp_path), WIDE, work) > 200
+def test_a_query_of_another_database_is_given_up_too(in_sqlite: Puller) -> None:
+    endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+    assert "It has 0.5 s" in refusal(in_sqlite, endless, timeout=0.5)
