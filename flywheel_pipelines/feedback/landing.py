@@ -1,22 +1,46 @@
 """Landing one file of a feed: read it by its kind, and append what it says to the ledgers.
 
-Not here: reading rows (`feeds`), or finding files.
+The one door for all kinds of feeds, also for rows that leave quarantine. Not here: reading rows (`feeds`), or finding
+files.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from flywheel_pipelines.errors import FlywheelError
-from flywheel_pipelines.feedback.feeds import FeedBatch, read_briefs, read_metrics
-from flywheel_pipelines.lake.store import Lake
-from flywheel_pipelines.lake.tables import PUBLISHED_OUTPUTS
+import pyarrow as pa
+
+from flywheel_pipelines.errors import FlywheelError, InputFileError
+from flywheel_pipelines.feedback.feeds import FeedBatch, Incoming, Release, read_briefs, read_metrics
+from flywheel_pipelines.feedback.feeds.batch import (
+    WHOLE_FILE,
+    Days,
+    PutAside,
+    batch_header,
+    batch_id_of,
+    problems_of,
+    quarantine_table,
+)
+from flywheel_pipelines.feedback.files import RowProblem, shown
+from flywheel_pipelines.lake.store import Lake, content_hash
+from flywheel_pipelines.lake.tables import PUBLISHED_OUTPUTS, QUARANTINE, QUARANTINE_EVENTS
 from flywheel_pipelines.spec import FlywheelSpec
+
+__all__ = ["Release", "land_file", "measures_of", "record_unusable_file"]
 
 
 def land_file(
-    lake: Lake, spec: FlywheelSpec, feed_name: str, path: Path, *, recorded_at: datetime, source: str | None = None
+    lake: Lake,
+    spec: FlywheelSpec,
+    feed_name: str,
+    path: Path,
+    *,
+    recorded_at: datetime,
+    source: str | None = None,
+    period: Days | None = None,
+    release: Release | None = None,
 ) -> tuple[FeedBatch, bool]:
     """Append a file's rows to the ledgers; the batch, and whether it is new (the same file twice is one batch).
 
@@ -27,35 +51,117 @@ def land_file(
         path: the file.
         recorded_at: when it became known.
         source: what `batches` says it came from; None: the name of the file.
+        period: first and last day that a file without dates is about.
+        release: the rows of the quarantine that the file hands in again; their events land in the same batch.
 
     Raises:
         FlywheelError: the flywheel has no such feed.
         InputFileError: the file cannot be used at all; nothing is written.
     """
+    check_feed(spec, feed_name)
+    incoming = Incoming(lake, spec, feed_name, path, recorded_at, period, release, source)
+    batch = _READERS[incoming.feed.kind](incoming)
+    facts = {table: rows for table, rows in batch.facts.items() if rows.num_rows}
+    if release is not None:
+        facts[QUARANTINE_EVENTS] = _events(release, batch.batch_id, recorded_at)
+    return batch, lake.append_batch(spec.name, batch.header, facts)
+
+
+def record_unusable_file(
+    lake: Lake,
+    spec: FlywheelSpec,
+    feed_name: str,
+    path: Path,
+    error: InputFileError,
+    *,
+    recorded_at: datetime,
+    source: str | None = None,
+) -> tuple[FeedBatch, bool]:
+    """Put a file aside that cannot be used at all, so that it shows; the batch, and whether it is new.
+
+    The file as it is now is one batch, whatever the error says: it is named after its bytes.
+    """
+    check_feed(spec, feed_name)
+    try:
+        content = batch_id_of(Incoming(lake, spec, feed_name, path, recorded_at))
+    except OSError:
+        content = str(path)
+    batch_id = content_hash("unusable", content, feed_name)
+    problem = RowProblem(0, WHOLE_FILE, shown(path.name), str(error))
+    aside = [PutAside([problem], "unreadable")]
+    header = batch_header(
+        batch_id, source or path.name, recorded_at, feed_name, n_rows=0, n_late=0, aside=aside, cycles=()
+    )
+    facts = {QUARANTINE: quarantine_table(header, aside)}
+    batch = FeedBatch(header, facts, problems_of(aside), 0, 1)
+    return batch, lake.append_batch(spec.name, header, facts)
+
+
+def check_feed(spec: FlywheelSpec, feed_name: str) -> None:
+    """Raises FlywheelError, naming the feeds there are, when the flywheel has none of that name."""
     if feed_name not in spec.feeds:
         known = ", ".join(spec.feeds) or "none"
         raise FlywheelError(
             f"Feed {feed_name!r} of {spec.name}: there is none of that name; there are {known}. "
             "Feeds are declared under the key feeds of the flywheel's defs.yaml."
         )
-    feed = spec.feeds[feed_name]
-    if feed.kind == "briefs":
-        batch = read_briefs(path, feed, flywheel=spec.name, cadence=spec.cadence, recorded_at=recorded_at)
-    else:
-        published = lake.read(PUBLISHED_OUTPUTS, spec.name, columns=["output_id", "cycle"])
-        batch = read_metrics(
-            path,
-            feed,
-            measures=measures_of(spec),
-            outputs=dict(zip(published["output_id"].to_pylist(), published["cycle"].to_pylist(), strict=True)),
-            recorded_at=recorded_at,
-            rates=list(spec.metrics.values()),
-        )
-    header = {**batch.header, "source": source or batch.header["source"]}
-    facts = {table: rows for table, rows in batch.facts.items() if rows.num_rows}
-    return batch, lake.append_batch(spec.name, header, facts)
 
 
 def measures_of(spec: FlywheelSpec) -> list[str]:
     """Everything that the flywheel's metrics count, in alphabetical order."""
     return sorted({name for metric in spec.metrics.values() for name in (metric.successes, metric.exposure)})
+
+
+def _briefs(incoming: Incoming) -> FeedBatch:
+    spec = incoming.spec
+    return read_briefs(
+        incoming.path,
+        incoming.feed,
+        flywheel=spec.name,
+        cadence=spec.cadence,
+        recorded_at=incoming.recorded_at,
+        feed_name=incoming.feed_name,
+        batch_id=batch_id_of(incoming, spec.name, spec.cadence),
+        source=incoming.source_name,
+    )
+
+
+def _metrics(incoming: Incoming) -> FeedBatch:
+    spec = incoming.spec
+    measures = measures_of(spec)
+    published = incoming.lake.read(PUBLISHED_OUTPUTS, spec.name, columns=["output_id", "cycle"])
+    return read_metrics(
+        incoming.path,
+        incoming.feed,
+        measures=measures,
+        outputs=dict(zip(published["output_id"].to_pylist(), published["cycle"].to_pylist(), strict=True)),
+        recorded_at=incoming.recorded_at,
+        rates=list(spec.metrics.values()),
+        feed_name=incoming.feed_name,
+        batch_id=batch_id_of(incoming, *measures),
+        source=incoming.source_name,
+    )
+
+
+# Kinds of feeds and who reads them; a reader takes an Incoming, reads the lake at most, and writes nothing.
+_READERS: dict[str, Callable[[Incoming], FeedBatch]] = {
+    "briefs": _briefs,
+    "metrics": _metrics,
+}
+
+
+def _events(release: Release, batch_id: str, recorded_at: datetime) -> pa.Table:
+    rows = [
+        {
+            "quarantined_batch": quarantined_batch,
+            "quarantined_row": quarantined_row,
+            "event": release.event,
+            "decided_by": release.decided_by,
+            "note": release.note,
+            "batch_id": batch_id,
+            "recorded_at": recorded_at,
+            "source_row": number,
+        }
+        for number, (quarantined_batch, quarantined_row) in enumerate(release.rows, start=1)
+    ]
+    return pa.Table.from_pylist(rows, schema=QUARANTINE_EVENTS.schema)

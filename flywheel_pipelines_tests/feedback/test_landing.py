@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from flywheel_pipelines.errors import FlywheelError
-from flywheel_pipelines.feedback.landing import land_file, measures_of
+from flywheel_pipelines.errors import FlywheelError, InputFileError
+from flywheel_pipelines.feedback.landing import Release, land_file, measures_of, record_unusable_file
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines_tests.small_world import changed_files
 from flywheel_pipelines_tests.written_world import NAME, WEEKS, WrittenWorld
@@ -82,3 +83,56 @@ def test_a_feed_that_is_not_declared_is_refused_with_those_that_are(world: Writt
 
 def test_measures_are_what_the_metrics_count(world: WrittenWorld) -> None:
     assert measures_of(world.spec) == ["replies", "sends"]
+
+
+# -- what stands in the books ----------------------------------------------------------------------------------------
+def test_a_row_in_quarantine_knows_its_feed_its_problem_and_its_cells(world: WrittenWorld) -> None:
+    path = metrics(world, f"nobody,{WEEKS[0]}, 40,3", f"{an_output(world)},{WEEKS[0]},many,3", "one cell")
+    batch, _ = land_file(world.lake, world.spec, "mailer", path, recorded_at=AT)
+    kept = [row for row in world.rows(tables.QUARANTINE) if row["batch_id"] == batch.batch_id]
+    assert [(row["source_row"], row["feed"], row["problem"]) for row in kept] == [
+        (1, "mailer", "unmatched"),
+        (2, "mailer", "invalid"),
+        (3, "mailer", "unreadable"),
+    ]
+    assert json.loads(kept[0]["cells"]) == {"output_id": "nobody", "day": str(WEEKS[0]), "sends": " 40", "replies": "3"}
+    assert kept[2]["cells"] is None
+
+
+def test_the_book_of_batches_counts_by_what_became_of_the_rows(world: WrittenWorld) -> None:
+    good = f"{an_output(world)},{WEEKS[0]},40,3"
+    path = metrics(world, "nobody,2026-01-06,40,3", "nobody else,2026-01-06,40,3", good, "a,2026-01-06,-1,3")
+    batch, _ = land_file(world.lake, world.spec, "mailer", path, recorded_at=AT)
+    (header,) = [row for row in world.rows(tables.BATCHES) if row["batch_id"] == batch.batch_id]
+    counts = {name: header[name] for name in ("feed", "n_rows", "n_quarantined", "n_unmatched", "n_held")}
+    assert counts == {"feed": "mailer", "n_rows": 1, "n_quarantined": 3, "n_unmatched": 2, "n_held": 0}
+
+
+def test_released_rows_land_with_their_events_in_one_batch(world: WrittenWorld) -> None:
+    path = metrics(world, f"{an_output(world)},{WEEKS[0]},40,3")
+    release = Release((("earlier", 7),), "released", "ana", "the tag was mistyped")
+    batch, _ = land_file(world.lake, world.spec, "mailer", path, recorded_at=AT, release=release)
+    (event,) = world.rows(tables.QUARANTINE_EVENTS)
+    assert (event["quarantined_batch"], event["quarantined_row"], event["batch_id"]) == ("earlier", 7, batch.batch_id)
+    assert (event["event"], event["decided_by"], event["note"]) == ("released", "ana", "the tag was mistyped")
+
+
+def test_the_same_cells_released_from_another_row_are_another_batch(world: WrittenWorld) -> None:
+    path = metrics(world, f"{an_output(world)},{WEEKS[0]},40,3")
+    for row, is_new in ((7, True), (8, True), (8, False)):
+        release = Release((("earlier", row),), "released", "ana")
+        assert land_file(world.lake, world.spec, "mailer", path, recorded_at=AT, release=release)[1] is is_new
+
+
+def test_a_file_that_cannot_be_used_at_all_is_on_record_until_it_changes(world: WrittenWorld) -> None:
+    path = metrics(world)
+    path.write_text("nothing,of,the,kind\n1,2,3,4\n", encoding="utf-8")
+    with pytest.raises(InputFileError) as error:
+        land_file(world.lake, world.spec, "mailer", path, recorded_at=AT)
+    for is_new in (True, False):
+        found = record_unusable_file(world.lake, world.spec, "mailer", path, error.value, recorded_at=AT)
+        assert found[1] is is_new
+    (row,) = [row for row in world.rows(tables.QUARANTINE) if row["recorded_at"] == AT]
+    assert (row["field"], row["problem"], row["reason"]) == ("(file)", "unreadable", str(error.value))
+    path.write_text("nothing,of,any,kind\n1,2,3,4\n", encoding="utf-8")
+    assert record_unusable_file(world.lake, world.spec, "mailer", path, error.value, recorded_at=AT)[1] is True

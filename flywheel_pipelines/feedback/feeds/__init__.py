@@ -4,8 +4,8 @@ Here: one file of a feed read into facts that fit the lake; every row that canno
 Not here: finding the files, appending the facts, or the latest-known view of them (`feedback.performance`).
 """
 
-from flywheel_pipelines.feedback.feeds.batch import FeedBatch
+from flywheel_pipelines.feedback.feeds.batch import FeedBatch, Incoming, Release
 from flywheel_pipelines.feedback.feeds.briefs import read_briefs
 from flywheel_pipelines.feedback.feeds.metrics import read_metrics
 
-__all__ = ["FeedBatch", "read_briefs", "read_metrics"]
+__all__ = ["FeedBatch", "Incoming", "Release", "read_briefs", "read_metrics"]

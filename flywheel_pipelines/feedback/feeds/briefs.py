@@ -42,7 +42,15 @@ _LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 
 
 def read_briefs(
-    path: Path | str, feed: FeedSpec, *, flywheel: str, cadence: Cadence, recorded_at: datetime
+    path: Path | str,
+    feed: FeedSpec,
+    *,
+    flywheel: str,
+    cadence: Cadence,
+    recorded_at: datetime,
+    feed_name: str | None = None,
+    batch_id: str | None = None,
+    source: str | None = None,
 ) -> FeedBatch:
     """Read one file of briefs into facts for `brief_ledger`.
 
@@ -53,6 +61,9 @@ def read_briefs(
         flywheel: the flywheel the briefs are for; two flywheels that read one file have a batch each.
         cadence: how long a cycle lasts.
         recorded_at: when the file became known.
+        feed_name: the feed's name in the flywheel's YAML.
+        batch_id: the id of the batch; None: hash of the file and of how it is read.
+        source: where the file comes from, in words; None: its name.
 
     Raises:
         InputFileError: the file cannot be used at all, or has no column for brief_id or date.
@@ -64,12 +75,13 @@ def read_briefs(
     # called like one of our own names.
     fields = {f"field {renamed.get(header, header)}": header for header in others}
     rows = read_rows(path, {**headers, **fields, **_absent_fields(renamed, others)})
-    batch = RowsInProgress(BRIEF_LEDGER, path.name, feed_batch_id(path, feed, flywheel, cadence), recorded_at)
-    batch.problems.extend(rows.unreadable)
+    batch_id = batch_id or feed_batch_id(path, feed, flywheel, cadence)
+    batch = RowsInProgress(BRIEF_LEDGER, source or path.name, batch_id, recorded_at, feed_name)
+    batch.put_unreadable(rows.unreadable)
     for row in rows:
         fact, problems = _brief(row, rows.headers, list(fields), cadence)
         if problems:
-            batch.problems.extend(problems)
+            batch.put_aside(problems, "invalid", row.raw)
         else:
             batch.accept(row.source_row, [fact])
     return batch.finish()

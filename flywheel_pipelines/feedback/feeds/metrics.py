@@ -43,6 +43,9 @@ def read_metrics(
     outputs: Mapping[str, date],
     recorded_at: datetime,
     rates: Collection[RateMetric] = (),
+    feed_name: str | None = None,
+    batch_id: str | None = None,
+    source: str | None = None,
 ) -> FeedBatch:
     """Read one file of measurements into facts for `metric_ledger`, one per row and measure.
 
@@ -54,6 +57,9 @@ def read_metrics(
         recorded_at: when the file became known. A correction counts when it is recorded later than what it corrects,
             so two files of one feed should not share an instant.
         rates: the flywheel's rate metrics; a row with more successes than exposure is put aside.
+        feed_name: the feed's name in the flywheel's YAML.
+        batch_id: the id of the batch; None: hash of the file and of how it is read.
+        source: where the file comes from, in words; None: its name.
 
     Raises:
         InputFileError: the file cannot be used at all, or has no column for one of the names.
@@ -61,13 +67,15 @@ def read_metrics(
     path = Path(path)
     headers, _ = headers_of(path, feed, required=(OUTPUT_ID, DATE, *measures))
     rows = read_rows(path, headers)
-    batch = RowsInProgress(METRIC_LEDGER, path.name, feed_batch_id(path, feed, *measures), recorded_at)
-    batch.problems.extend(rows.unreadable)
+    batch_id = batch_id or feed_batch_id(path, feed, *measures)
+    batch = RowsInProgress(METRIC_LEDGER, source or path.name, batch_id, recorded_at, feed_name)
+    batch.put_unreadable(rows.unreadable)
     for row in rows:
         facts, problems = _measurements(row, headers, measures, outputs, recorded_at.date())
         problems = problems or _impossible_rates(row, headers, rates)
         if problems:
-            batch.problems.extend(problems)
+            is_stranger = [problem.field for problem in problems] == [headers[OUTPUT_ID]] and row.cells[OUTPUT_ID]
+            batch.put_aside(problems, "unmatched" if is_stranger else "invalid", row.raw)
         else:
             batch.accept(row.source_row, facts)
     return batch.finish()

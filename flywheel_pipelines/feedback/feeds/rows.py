@@ -16,11 +16,10 @@ from pathlib import Path
 from flywheel_pipelines.errors import InputFileError
 from flywheel_pipelines.feedback.archive.days import DayFormat
 from flywheel_pipelines.feedback.files import RowProblem, read_header, read_table, shown
-from flywheel_pipelines.feedback.files.cells import names_shown
+from flywheel_pipelines.feedback.files.cells import AGAIN, CellError, names_shown
 from flywheel_pipelines.feedback.files.reading import SOURCE_ROW
 from flywheel_pipelines.spec import FeedSpec
 
-AGAIN = "Correct the row and hand the file in again."
 DAY_FORMAT = DayFormat("%Y-%m-%d")
 NAME_LIMIT = 200
 """Characters of an id or of a segment's name."""
@@ -30,16 +29,13 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _CONTROL_OR_BREAK = re.compile(r"[\x00-\x1f\x7f]")
 
 
-class CellError(ValueError):
-    """A cell that cannot be used; the text says what was expected and what to do."""
-
-
 @dataclass(frozen=True)
 class FeedRow:
-    """One row by our names; a cell of blanks alone is None."""
+    """One row by our names; a cell of blanks alone is None. `raw` holds its cells by their headers, as they stand."""
 
     source_row: int
     cells: Mapping[str, str | None]
+    raw: Mapping[str, str | None]
 
     def problem(self, header: str, name: str, reason: str) -> RowProblem:
         """The problem of one cell, under the header that people see in their file."""
@@ -78,11 +74,17 @@ def read_rows(path: Path, headers: Mapping[str, str]) -> FeedRows:
     numbers = table.rows.column(SOURCE_ROW).to_pylist()
     columns = [table.rows.column(f"c{position}").to_pylist() for position in range(len(names))]
     rows = [
-        FeedRow(number, {name: (cell or "").strip(_BLANKS) or None for name, cell in zip(names, cells, strict=True)})
+        feed_row(number, headers, dict(zip(names, cells, strict=True)))
         for number, *cells in zip(numbers, *columns, strict=True)
         if number not in unread
     ]
     return FeedRows(headers, rows, [*table.broken_rows, *table.broken_cells])
+
+
+def feed_row(source_row: int, headers: Mapping[str, str], found: Mapping[str, str | None]) -> FeedRow:
+    """One row; `found` are its cells by our names, as they stand."""
+    cells = {name: (cell or "").strip(_BLANKS) or None for name, cell in found.items()}
+    return FeedRow(source_row, cells, {headers[name]: cell for name, cell in found.items()})
 
 
 def headers_of(

@@ -16,8 +16,15 @@ SHOWN = 200
 CELL_LIMIT = 20_000
 """Characters a cell may have. A long newsletter has about 10,000; beyond this a quote is open or a blob pasted."""
 
+AGAIN = "Correct the row and hand the file in again."
+"""How most sentences about a cell end."""
+
 WHOLE_ROW = "(row)"
 """Stands in for the column name when it is the row as a whole that is wrong."""
+
+
+class CellError(ValueError):
+    """A cell that cannot be used; the text says what was expected and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
