@@ -20,12 +20,14 @@ from flywheel_pipelines.spec import RateMetric
 
 START = date(2026, 1, 5)
 WEEKDAYS = np.array([1.2, 1.25, 1.2, 1.1, 1.0, 0.6, 0.65])
+FIRST_MEASURE = 3
+"""Columns before the measures: output_id, cycle, measured_on."""
 CTR = RateMetric(kind="rate", successes="clicks", exposure="impressions")
 
 
 @dataclass(frozen=True)
 class Report:
-    """What one file says: columns output_id, measured_on and a column per measure."""
+    """What one file says: columns output_id, cycle, measured_on and a column per measure."""
 
     cycle: date
     rows: pa.Table
@@ -68,7 +70,7 @@ class Traffic:
         level = rng.lognormal(0, self.level_spread, (cycles, self.outputs)) * self.level
         rate = rng.lognormal(-(self.rate_spread**2) / 2, self.rate_spread, (cycles, self.outputs)) * self.rate
         for now in range(cycles):
-            ids, days, trials, wins = [], [], [], []
+            ids, cycles_of, days, trials, wins = [], [], [], [], []
             for age in range(min(self.weeks, now + 1)):
                 made = now - age
                 usual = level[made][:, None] * 0.5**age * (WEEKDAYS if self.weekdays else np.ones(7))
@@ -79,11 +81,13 @@ class Traffic:
                 p = np.minimum(rate[made][:, None] * (1 + self.better) ** made, 0.9) * np.ones(7)
                 k = rng.binomial(n, rng.beta(p * self.concentration, (1 - p) * self.concentration))
                 ids += [f"{made:03d}-{number:05d}" for number in range(self.outputs) for _ in range(7)]
+                cycles_of += [START + timedelta(weeks=made)] * (7 * self.outputs)
                 days += [START + timedelta(weeks=now, days=day) for day in range(7)] * self.outputs
                 trials.append(n.ravel())
                 wins.append(k.ravel())
             columns = {
                 "output_id": ids,
+                "cycle": cycles_of,
                 "measured_on": days,
                 "impressions": np.concatenate(trials).astype(float),
                 "clicks": np.concatenate(wins).astype(float),
@@ -114,6 +118,7 @@ def audience_season(
         good = [row for at, row in enumerate(export.rows, start=1) if at not in broken]
         columns = {
             "output_id": [row[0] for row in good],
+            "cycle": [START + timedelta(weeks=int(row[0].split("-")[0])) for row in good],
             "measured_on": [date.fromisoformat(row[1]) for row in good],
             **{
                 measure: [float(row[2 + at]) for row in good] for at, measure in enumerate(kind.measures)
@@ -134,19 +139,19 @@ def rates_of(kind: AudienceKind) -> list[RateMetric]:
 def click_farm(rows: pa.Table, rng: np.random.Generator, factor: float, *, new: bool) -> tuple[pa.Table, str]:
     """One output with as many trials as before and `factor` times the success rate; and its id."""
     target = _an_output(rows, rng, new=new)
-    successes, exposure = rows.column_names[3], rows.column_names[2]
+    successes, exposure = rows.column_names[FIRST_MEASURE + 1], rows.column_names[FIRST_MEASURE]
     n, k = rows[exposure].to_numpy(), rows[successes].to_numpy().copy()
     its = np.array(rows["output_id"].to_pylist()) == target
     usual = max(k[its].sum(), 0.5) / max(n[its].sum(), 1.0)
     k[its] = rng.binomial(n[its].astype(int), min(0.95, factor * usual))
-    return rows.set_column(3, successes, pa.array(k)), target
+    return rows.set_column(FIRST_MEASURE + 1, successes, pa.array(k)), target
 
 
 def flood(rows: pa.Table, rng: np.random.Generator, factor: float, *, new: bool | None) -> tuple[pa.Table, str | None]:
     """One output (None: every row) counted `factor` times, as when a source sends its rows again and again."""
     target = None if new is None else _an_output(rows, rng, new=new)
     its = np.array([target in (None, one) for one in rows["output_id"].to_pylist()])
-    for at in range(2, rows.num_columns):
+    for at in range(FIRST_MEASURE, rows.num_columns):
         values = rows.column(at).to_numpy() * np.where(its, factor, 1.0)
         rows = rows.set_column(at, rows.column_names[at], pa.array(values))
     return rows, target

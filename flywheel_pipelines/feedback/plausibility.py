@@ -27,6 +27,7 @@ import numpy as np
 import pyarrow as pa
 
 from flywheel_pipelines.feedback.plausibility_history import (
+    AGE,
     MIN_DAYS,
     Expected,
     day_spread,
@@ -118,8 +119,8 @@ def find_implausible(
     """The outputs and days of a file that are too far above their past, in the order of output and day.
 
     Args:
-        connection: holds two relations with the columns output_id, measured_on and one per measure, one row per output
-            and day; a measure that was not reported is null.
+        connection: holds two relations with the columns output_id, cycle, measured_on and one per measure, one row per
+            output and day; a measure that was not reported is null.
         rates: the flywheel's rate metrics; those whose measures are columns of `facts` are tested.
         facts: what the file says, as it would count after landing.
         known: what the same feed said before about the file's cycles and LOOKBACK_DAYS before them, latest wins.
@@ -155,11 +156,13 @@ class _Tests:
             return
         self.connection.register("expected_outputs", expected.outputs)
         tested = f"""
-            select output_id, measured_on, least("{successes}", "{exposure}") as s, "{exposure}" as n, 1.0 as share
+            select output_id, measured_on, least("{successes}", "{exposure}") as s, "{exposure}" as n, 1.0 as share,
+                0.0 as shift
             from {self.facts} where "{exposure}" > 0 and "{successes}" is not null
         """
         in_all = f"""
-            select output_id, null::date as measured_on, sum(s) as s, sum(n) as n, sum(n * n) / sum(n) ** 2 as share
+            select output_id, null::date as measured_on, sum(s) as s, sum(n) as n, sum(n * n) / sum(n) ** 2 as share,
+                0.0 as shift
             from ({tested}) group by output_id having count(*) > 1
         """
         for query, kind in ((tested, "rate of a day"), (in_all, "rate of an output")):
@@ -180,22 +183,23 @@ class _Tests:
             return
         self.connection.register("expected_outputs", expected.outputs)
         tested = f"""
-            select output_id, measured_on, "{measure}" as s, 0.0 as n, 1.0 as share
+            select output_id, measured_on, "{measure}" as s, 0.0 as n, 1.0 as share,
+                {expected.slope} * {AGE} as shift
             from {self.facts} where "{measure}" > 0
         """
         found = self._measured(
             expected, tested, score=f"ln(s) - centre - {math.log(COUNT_MARGIN)}", where=f"s >= {MIN_COUNT}"
         )
         self._add("count", measure, None, expected, *found, expected.freedom)
-        variance, n_days = day_spread(self.connection, self.known, measure)
+        variance, n_days = day_spread(self.connection, self.known, measure, expected.slope)
         if n_days >= MIN_DAYS:
             found = self.connection.execute(
                 f"""
-                select null::varchar as output_id, measured_on, avg(s) as s, count(*)::double as n, avg(ln(s)) as share,
-                    avg(coalesce(centre, {expected.centre})) as centre,
+                select null::varchar as output_id, measured_on, avg(s) as s, count(*)::double as n,
+                    avg(shift + coalesce(centre, {expected.centre})) as centre,
                     {variance} + sum(coalesce(doubt, {expected.doubt}) + coalesce(noise, {expected.noise}))
                         / count(*) ** 2 as variance,
-                    (avg(ln(s) - coalesce(centre, {expected.centre})) - {math.log(DAY_MARGIN)}) / sqrt(variance)
+                    (avg(ln(s) - shift - coalesce(centre, {expected.centre})) - {math.log(DAY_MARGIN)}) / sqrt(variance)
                         as distance
                 from ({tested}) left join expected_outputs using (output_id)
                 group by measured_on
@@ -215,8 +219,8 @@ class _Tests:
         far = self.connection.execute(
             f"""
             with compared as (
-                select output_id, measured_on, s, n, share,
-                    coalesce(centre, {expected.centre}) as centre,
+                select output_id, measured_on, s, n,
+                    shift + coalesce(centre, {expected.centre}) as centre,
                     coalesce(doubt, {expected.doubt}) + coalesce(noise, {expected.noise}) * share as variance
                 from ({tested}) left join expected_outputs using (output_id)
                 where {where}

@@ -22,6 +22,10 @@ MIN_DAYS = 14
 """Days of a feed's past below which its days are not tested: two turns of the week."""
 LEAST_SPREAD = 0.1
 """No output and no day is taken to be steadier than by a tenth, however steady the past looks."""
+AGE = "ln(1 + greatest(measured_on - cycle, 0) / 7.0)"
+"""Weeks since the output's cycle began, in logs, as SQL: what is new is read most."""
+STEEPEST = 3.0
+"""Slopes on AGE beyond this are an accident of a short past."""
 MOST_FREEDOM = 200.0
 """Above this many degrees of freedom Student's t and the normal agree to what matters here."""
 
@@ -36,6 +40,7 @@ class Expected:
         centre, doubt, noise: the same for an output without a past.
         freedom: degrees of freedom of the tests.
         n_outputs, n_days: how much past there is: outputs, and days of outputs.
+        slope: what AGE adds to the centre.
     """
 
     outputs: pa.Table
@@ -45,6 +50,7 @@ class Expected:
     freedom: float
     n_outputs: int
     n_days: int
+    slope: float = 0.0
 
 
 def expected_rates(connection: duckdb.DuckDBPyConnection, known: str, successes: str, exposure: str) -> Expected | None:
@@ -133,15 +139,18 @@ def _logit_noise(correlation: float, usual: np.ndarray) -> np.ndarray:
 def expected_counts(connection: duckdb.DuckDBPyConnection, known: str, measure: str) -> Expected | None:
     """Expected logs of a count per output and day; None when there is too little history.
 
-    Logs of counts are a random-effects model with the variance components of the analysis of variance and the best
-    linear unbiased prediction of an output's level (Henderson 1975; Searle, Casella and McCulloch 1992, chapters 3 and
-    7). How heavy the tails are is measured: the degrees of freedom of Student's t are matched to the kurtosis of the
-    past, 4 + 6 / excess. Arguments as in `expected_rates`; days without any count say nothing.
+    Logs of counts are a random-effects model with one slope on the output's age (traffic comes when something is new)
+    fitted within outputs, the variance components of the analysis of variance, and the best linear unbiased prediction
+    of an output's level (Henderson 1975; Searle, Casella and McCulloch 1992, "Variance components", chapters 3 and 7).
+    How heavy the tails are is measured: the degrees of freedom of Student's t are matched to the kurtosis of the past,
+    4 + 6 / excess. Arguments as in `expected_rates`; `known` has a column cycle, too; days without any count say
+    nothing.
     """
+    slope = _slope_on_age(connection, known, measure)
     past = connection.execute(
         f"""
         select output_id, count(*) as days, sum(y) as y1, sum(y * y) as y2, sum(y * y * y) as y3, sum(y * y * y * y) as y4
-        from (select output_id, ln("{measure}") as y from {known} where "{measure}" > 0)
+        from (select output_id, ln("{measure}") - {slope} * {AGE} as y from {known} where "{measure}" > 0)
         group by output_id
         order by output_id
         """
@@ -153,22 +162,22 @@ def expected_counts(connection: duckdb.DuckDBPyConnection, known: str, measure: 
     repeats = days.sum() - len(days)
     square = np.maximum(y2 - days * mean**2, 0.0)
     fourth = np.maximum(y4 - 4 * mean * y3 + 6 * mean**2 * y2 - 3 * days * mean**4, 0.0)
-    # Without repeated days nothing tells the days of an output from the output: all of the spread is a day's.
-    within = max(square.sum() / repeats, LEAST_SPREAD**2) if repeats > 0 else 0.0
-    middle = float(mean.mean())
-    spread = float(mean.var(ddof=1))
-    between = max(spread - within * float((1 / days).mean()), LEAST_SPREAD**2)
-    if repeats == 0:
-        within, between = spread / 2, spread / 2
-    known_share = between / (between + within / days)
+    middle, spread = float(mean.mean()), float(mean.var(ddof=1))
+    if repeats > 0:
+        within = max(square.sum() / repeats, LEAST_SPREAD**2)
+        between = max(spread - within * float((1 / days).mean()), LEAST_SPREAD**2)
+    else:
+        # Without repeated days nothing tells the days of an output from the output.
+        within = between = max(spread, LEAST_SPREAD**2) / 2
+    own = between / (between + within / days)
     many = days >= 4
     excess = [_excess((mean - middle) ** 4, (mean - middle) ** 2, len(mean))]
     if many.any():
         excess.append(_excess(fourth[many], square[many], float(days[many].sum())))
     columns = {
         "output_id": past["output_id"],
-        "centre": middle + known_share * (mean - middle),
-        "doubt": between * (1 - known_share),
+        "centre": middle + own * (mean - middle),
+        "doubt": between * (1 - own),
         "noise": np.full(len(days), within),
     }
     return Expected(
@@ -179,7 +188,24 @@ def expected_counts(connection: duckdb.DuckDBPyConnection, known: str, measure: 
         freedom=min(past.num_rows - 1.0, MOST_FREEDOM, *(4 + 6 / max(value, 1e-3) for value in excess)),
         n_outputs=past.num_rows,
         n_days=int(days.sum()),
+        slope=slope,
     )
+
+
+def _slope_on_age(connection: duckdb.DuckDBPyConnection, known: str, measure: str) -> float:
+    """How logs of counts change with AGE, by least squares within outputs; 0 where no output has two ages."""
+    found = connection.execute(
+        f"""
+        select coalesce(sum(ay - a * y / n) / nullif(sum(aa - a * a / n), 0), 0)
+        from (
+            select count(*) as n, sum(age) as a, sum(y) as y, sum(age * age) as aa, sum(age * y) as ay
+            from (select output_id, ln("{measure}") as y, {AGE} as age from {known} where "{measure}" > 0)
+            group by output_id
+        )
+        """
+    ).fetchone()
+    assert found is not None
+    return float(np.clip(found[0], -STEEPEST, STEEPEST))
 
 
 def _excess(fourth: np.ndarray, square: np.ndarray, n: float) -> float:
@@ -188,7 +214,9 @@ def _excess(fourth: np.ndarray, square: np.ndarray, n: float) -> float:
     return float(fourth.sum() / n / variance**2 - 3 - np.sqrt(24 / n)) if variance > 0 else 0.0
 
 
-def day_spread(connection: duckdb.DuckDBPyConnection, known: str, measure: str) -> tuple[float, int]:
+def day_spread(
+    connection: duckdb.DuckDBPyConnection, known: str, measure: str, slope: float
+) -> tuple[float, int]:
     """Variance of what all outputs of a day have in common (in logs), and the number of days it is known from.
 
     `connection` holds the table `expected_outputs` of `expected_counts`. Days with fewer than three outputs are
@@ -198,7 +226,7 @@ def day_spread(connection: duckdb.DuckDBPyConnection, known: str, measure: str) 
         f"""
         select count(*), coalesce(avg(effect * effect), 0)
         from (
-            select avg(ln("{measure}") - centre) as effect
+            select avg(ln("{measure}") - {slope} * {AGE} - centre) as effect
             from {known} inner join expected_outputs using (output_id)
             where "{measure}" > 0
             group by measured_on
