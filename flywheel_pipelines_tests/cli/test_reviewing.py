@@ -95,7 +95,7 @@ def test_a_sheet_comes_back_row_by_row(run: Run, copied: SmallWorld) -> None:
     assert f"1 accepted, 1 edited, 0 rejected; {n_rows - 3} not reviewed; 1 row(s) put aside." in said
     assert "row 4, decision (edited): edited, but final_text is empty" in said
     assert "1 row(s) named their reviewer by something else than a code" in said
-    assert f"Reviews of cycle(s) {CLOSED[-1]} count once they are closed again" in said
+    assert f"flywheel restate {' '.join(NAMED)} --cycles {CLOSED[-1]}:{CLOSED[-1]}" in said
     landed = copied.lake.read(tables.REVIEWS, FLYWHEEL).to_pylist()
     assert sorted(str(row["final_text"]) for row in landed) == ["=Better", "None"]
     assert len(rows_in(exported(run, copied, "--overwrite"))) == n_rows - 2

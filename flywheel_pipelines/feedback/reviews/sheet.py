@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from flywheel_pipelines.errors import FlywheelError
-from flywheel_pipelines.feedback.files import read_header
+from flywheel_pipelines.feedback.files import check_file, read_header
 from flywheel_pipelines.feedback.reviews.latest import DECISIONS
 from flywheel_pipelines.feedback.reviews.workbook import (
     LONGEST_CELL,
@@ -228,5 +228,7 @@ def is_own_sheet(path: Path) -> bool:
     Raises:
         InputFileError: the file cannot be used at all.
     """
+    # First of all: a pipe would keep us waiting.
+    check_file(path)
     with as_text_file(path) as text:
         return {"output_id", DRAFT_HASH, "decision"} <= set(read_header(text.path))
