@@ -190,7 +190,7 @@ def _show_import(batch: ReviewBatch, spec: FlywheelSpec, lake: Lake, is_new: boo
 
 
 def _how_to_close(spec: FlywheelSpec, lake: Lake, batch: ReviewBatch) -> str:
-    """One command for cycles that were closed; the job for others. What a close teaches is carried into all that follow."""
+    """What to run: what a cycle teaches is carried into all that follow, so these are closed again with it."""
     from flywheel_pipelines.lake.tables import MOMENTUM
 
     closed = lake.cycles(MOMENTUM, spec.name)

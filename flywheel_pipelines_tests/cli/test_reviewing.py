@@ -45,7 +45,7 @@ def test_a_sheet_holds_the_outputs_of_the_latest_cycle(run: Run, there: SmallWor
     path = tmp_path / "sheet.xlsx"
     said = run("review", "export", *NAMED, "--out", path).said
     published = there.lake.read(tables.PUBLISHED_OUTPUTS, FLYWHEEL, CLOSED[-1])
-    ids = [row[0].value for row in load_workbook(path)["reviews"].iter_rows(min_row=2)]
+    ids = [str(row[0].value) for row in load_workbook(path)["reviews"].iter_rows(min_row=2)]
     assert sorted(ids) == sorted(set(published["output_id"].to_pylist()))
     assert f"{len(ids)} outputs of cycle {CLOSED[-1]} to review" in said
     assert "outputs of other cycles wait too" in said

@@ -44,8 +44,13 @@ def hand_in(world: WrittenWorld, cycle: date, said: Mapping[str, Mapping[str, st
     """Fill the decisions into the cycle's rows of a sheet, by output id, and land it."""
     published = world.rows(tables.PUBLISHED_OUTPUTS, cycle)
     rows = [
-        {**dict.fromkeys(COLUMNS), "output_id": row["output_id"], "draft": row["text"], "reviewer": "editor-1"}
-        | said[row["output_id"]]
+        {
+            **dict.fromkeys(COLUMNS),
+            "output_id": row["output_id"],
+            "draft": row["text"],
+            "reviewer": "editor-1",
+            **said[row["output_id"]],
+        }
         for row in published
         if row["output_id"] in said
     ]
