@@ -9,11 +9,11 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-from flywheel_pipelines.cli import contracts, feeds, looking, making, pulling, restating, reviewing, running
+from flywheel_pipelines.cli import contracts, feeds, looking, making, pulling, quarantine, restating, reviewing, running
 from flywheel_pipelines.cli.shared import USAGE_ERROR, app, print_error
 from flywheel_pipelines.errors import FlywheelError
 
-__all__ = ["app", "contracts", "feeds", "looking", "main", "making", "pulling", "restating", "reviewing", "running"]
+__all__ = ["app", "contracts", "feeds", "looking", "main", "making", "pulling", "quarantine", "restating", "reviewing", "running"]
 
 
 def main() -> NoReturn:

@@ -84,12 +84,13 @@ def import_sheet(
 
     spec, paths = spec_named(flywheel), DataPaths.from_environment()
     name = _feed_for(spec, file, feed)
-    batch, is_new = land_file(_lake(paths), spec, name, file, recorded_at=datetime.now(UTC))
+    lake = _lake(paths)
+    batch, is_new = land_file(lake, spec, name, file, recorded_at=datetime.now(UTC))
     assert isinstance(batch, ReviewBatch)
     if as_json:
         print_json(_as_dict(batch, name, is_new))
         return
-    _show_import(batch, spec, is_new)
+    _show_import(batch, spec, lake, is_new)
 
 
 @review.command("status")
@@ -168,7 +169,7 @@ def _as_dict(batch: ReviewBatch, feed: str, is_new: bool) -> dict[str, object]:
     }
 
 
-def _show_import(batch: ReviewBatch, spec: FlywheelSpec, is_new: bool) -> None:
+def _show_import(batch: ReviewBatch, spec: FlywheelSpec, lake: Lake, is_new: bool) -> None:
     if not is_new:
         out.print("This file is in the lake already, so nothing was added. What it holds:", style="yellow")
     counts = ", ".join(f"{count} {decision}" for decision, count in batch.decisions.items())
@@ -182,8 +183,18 @@ def _show_import(batch: ReviewBatch, spec: FlywheelSpec, is_new: bool) -> None:
         out.print(Text.assemble((f"{place}{found}: ", "yellow"), problem.reason), soft_wrap=True)
     if batch.n_quarantined:
         out.print(f"Rows put aside: flywheel quarantine list --flywheel {spec.name}")
-    if batch.cycles:
-        cycles = ", ".join(map(str, batch.cycles))
+    if batch.cycles and is_new:
         out.print(
-            f"Reviews of cycle(s) {cycles} count once they are closed again: job {spec.name}__close.", soft_wrap=True
+            f"Reviews count once their cycles are closed (again): {_how_to_close(spec, lake, batch)}", soft_wrap=True
         )
+
+
+def _how_to_close(spec: FlywheelSpec, lake: Lake, batch: ReviewBatch) -> str:
+    """What to run: what a cycle teaches is carried into all that follow, so these are closed again with it."""
+    from flywheel_pipelines.lake.tables import MOMENTUM
+
+    closed = lake.cycles(MOMENTUM, spec.name)
+    touched = [cycle for cycle in batch.cycles if cycle in set(closed)]
+    if not touched:
+        return f"job {spec.name}__close"
+    return f"flywheel restate --flywheel {spec.name} --cycles {touched[0]}:{closed[-1]}"

@@ -68,6 +68,7 @@ def measure(
         read = [(tables.REVIEWS, cycle), (tables.PUBLISHED_OUTPUTS, cycle)]
         changes.append(restate_metrics(store, spec.name, cycle, known))
         recorder.write(tables.REVIEWED_OUTPUTS, reviewed, cycle, read)
+        changes.append(restate_metrics(store, spec.name, cycle, known))
         recorder.write(tables.PERFORMANCE_METRICS, known, cycle, [(tables.METRIC_LEDGER, cycle), *read])
         mature += sum(known.column("is_mature").to_pylist())
     shown: Shown = {"mature_rows": mature, "knowledge_cutoff": str(knowledge_cutoff or "everything")}

@@ -168,8 +168,8 @@ class FeedSpec(Section):
 
     @model_validator(mode="after")
     def _reviews_give_their_own_measures(self) -> Self:
-        taken = sorted({*self.columns, *self.events.values()}.intersection(REVIEW_MEASURES)) if self.kind == "metrics" else []
-        if taken:
+        taken = sorted({*self.columns, *self.events.values()}.intersection(REVIEW_MEASURES))
+        if taken and self.kind == "metrics":
             raise ValueError(
                 f"columns, events: {', '.join(taken)} cannot come by a feed of kind metrics, since reviews give it; "
                 "call the measure something else, or read the reviews by a feed of kind reviews"

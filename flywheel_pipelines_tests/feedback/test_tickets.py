@@ -24,6 +24,7 @@ from flywheel_pipelines_tests.shared_data import shared_file
 
 NOW = datetime(2026, 1, 20, tzinfo=UTC)
 COLUMNS = {"ticket_id": "id", "created_at": "opened", "segment": "brand", "text": "message"}
+JSON_COLUMNS = {"ticket_id": "id", "created_at": "opened", "text": "message"}
 HEADER = "id,opened,brand,message,subject,status,e-mail,name"
 
 
@@ -82,6 +83,15 @@ def test_the_same_id_again_is_kept_and_recorded_later(desk: SupportDesk) -> None
     desk.land("t1,2026-01-08,Acme,It broke,,open,,")
     desk.land("t1,2026-01-08,Acme,It broke,,solved,,", at=NOW + timedelta(days=1))
     assert [row["status"] for row in sorted(desk.tickets(), key=lambda row: row["recorded_at"])] == ["open", "solved"]
+
+
+def test_one_json_object_a_line_is_read_too(desk: SupportDesk) -> None:
+    tickets = [{"id": 7, "opened": "2026-01-08T10:00:00Z", "message": "It broke\nagain", "email": "a@example.com"}]
+    path = desk.root / "tickets.jsonl"
+    path.write_text("".join(json.dumps(ticket) + "\n" for ticket in tickets))
+    desk.spec = make_spec(feeds={"desk": {"kind": "tickets", "path": "t/*", "columns": JSON_COLUMNS}})
+    assert land_file(desk.lake, desk.spec, "desk", path, recorded_at=NOW)[0].n_quarantined == 0
+    assert [(row["ticket_id"], row["text"]) for row in desk.tickets()] == [("7", "It broke\nagain")]
 
 
 def test_a_file_without_ids_gets_them_from_what_the_tickets_say(tmp_path: Path) -> None:

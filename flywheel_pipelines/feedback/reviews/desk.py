@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import date
 
 from flywheel_pipelines.errors import FlywheelError
+from flywheel_pipelines.feedback.quarantine import Choice, open_rows
 from flywheel_pipelines.feedback.reviews.drafts import draft_hash
 from flywheel_pipelines.feedback.reviews.latest import DECISIONS, latest_reviews
 from flywheel_pipelines.feedback.reviews.sheet import DRAFT_HASH
 from flywheel_pipelines.lake.store import Lake
-from flywheel_pipelines.lake.tables import BRIEFS, PUBLISHED_OUTPUTS, QUARANTINE, QUARANTINE_EVENTS, REVIEWS
+from flywheel_pipelines.lake.tables import BRIEFS, PUBLISHED_OUTPUTS, REVIEWS
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,5 @@ def _progress(lake: Lake, flywheel: str, cycle: date) -> CycleReviews:
 
 
 def waiting_problems(lake: Lake, flywheel: str) -> dict[str, int]:
-    """Rows in quarantine that only reviews have, by problem: conflict, stale."""
-    decided = lake.read(QUARANTINE_EVENTS, flywheel, columns=["quarantined_batch", "quarantined_row"]).to_pylist()
-    gone = {(row["quarantined_batch"], row["quarantined_row"]) for row in decided}
-    found = lake.read(QUARANTINE, flywheel, columns=["batch_id", "source_row", "problem"]).to_pylist()
-    here = {(row["batch_id"], row["source_row"], row["problem"]) for row in found}
-    counted = Counter(problem for batch, number, problem in here if (batch, number) not in gone)
-    return {problem: counted[problem] for problem in ("conflict", "stale")}
+    """Rows in quarantine with a problem that only reviews have."""
+    return {problem: len(open_rows(lake, flywheel, Choice(problem=problem))) for problem in ("conflict", "stale")}

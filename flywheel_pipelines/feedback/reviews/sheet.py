@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from flywheel_pipelines.errors import FlywheelError
-from flywheel_pipelines.feedback.files import read_header
+from flywheel_pipelines.feedback.files import check_file, read_header
 from flywheel_pipelines.feedback.reviews.latest import DECISIONS
 from flywheel_pipelines.feedback.reviews.workbook import (
     LONGEST_CELL,
@@ -55,6 +55,8 @@ _WIDTHS = {"output_id": 16, "brief": 28, "segment": 14, "locale": 8, "draft": 70
 _WIDTHS |= {"final_text": 70, "comment": 36, "reviewer": 14, DRAFT_HASH: 19}
 _NEEDS_APOSTROPHE = re.compile(r"['=+\-@\t\r\n＝＋－＠]")
 _HAS_APOSTROPHE = re.compile(r"'(?=['=+\-@\t\r\n＝＋－＠])")
+LINE_HEIGHT, HIGHEST_ROW = 15, 409
+"""Points; no spreadsheet shows a row that is higher than the second."""
 _GREY, _DARK = "FFEFEFEF", "FF3B4754"
 
 
@@ -139,6 +141,8 @@ def _sheet_xlsx(rows: Sequence[Mapping[str, str | None]]) -> bytes:
     for number, row in enumerate(rows, start=2):
         for column, name in enumerate(COLUMNS, start=1):
             _write_text(sheet.cell(number, column), row.get(name), name, row)
+        # LibreOffice shows one line of a wrapped cell unless it is told the height.
+        sheet.row_dimensions[number].height = min(HIGHEST_ROW, LINE_HEIGHT * _lines_shown(row))
     choice = DataValidation(type="list", formula1=f'"{",".join(DECISIONS)}"', allow_blank=True, showErrorMessage=True)
     choice.errorTitle, choice.error = "decision", f"Choose one of {', '.join(DECISIONS)}, or leave the cell empty."
     sheet.add_data_validation(choice)
@@ -149,6 +153,15 @@ def _sheet_xlsx(rows: Sequence[Mapping[str, str | None]]) -> bytes:
     data = io.BytesIO()
     book.save(data)
     return data.getvalue()
+
+
+def _lines_shown(row: Mapping[str, str | None]) -> int:
+    """Lines of the tallest cell, and one to spare for what a reviewer adds."""
+    taken = [
+        sum(1 + len(line) // _WIDTHS[name] for line in (row.get(name) or "").splitlines())
+        for name in ("brief", "draft", "final_text", "comment")
+    ]
+    return 1 + max(1, *taken)
 
 
 def _write_text(cell: Any, text: str | None, name: str, row: Mapping[str, str | None]) -> None:
@@ -185,15 +198,22 @@ def _dress(sheet: Any) -> None:
         head.alignment = Alignment(vertical="center")
     sheet.freeze_panes = "B2"
     sheet.auto_filter.ref = f"A1:{get_column_letter(len(COLUMNS))}{max(2, sheet.max_row)}"
-    sheet.page_setup.orientation, sheet.page_setup.fitToHeight = "landscape", 0
-    sheet.sheet_properties.pageSetUpPr.fitToPage = True
+    _fit_to_width(sheet)
     sheet.protection.sheet = True
     for allowed in ("sort", "autoFilter", "formatColumns", "formatRows", "formatCells"):
         setattr(sheet.protection, allowed, False)
 
 
+def _fit_to_width(sheet: Any) -> None:
+    """For paper: as many pages as it takes, none of them cut at the side."""
+    sheet.page_setup.orientation, sheet.page_setup.fitToHeight = "landscape", 0
+    sheet.sheet_properties.pageSetUpPr.fitToPage = True
+
+
 def _write_instructions(sheet: Any) -> None:
     from openpyxl.styles import Alignment, Font
+
+    _fit_to_width(sheet)
 
     sheet.column_dimensions["A"].width = 110
     for number, line in enumerate(INSTRUCTIONS, start=1):
@@ -208,5 +228,7 @@ def is_own_sheet(path: Path) -> bool:
     Raises:
         InputFileError: the file cannot be used at all.
     """
+    # First of all: a pipe would keep us waiting.
+    check_file(path)
     with as_text_file(path) as text:
         return {"output_id", DRAFT_HASH, "decision"} <= set(read_header(text.path))

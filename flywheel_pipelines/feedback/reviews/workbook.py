@@ -24,7 +24,7 @@ SHEET_NAME = "reviews"
 LONGEST_CELL = 32_767
 """Characters that a cell of a workbook holds."""
 MAX_ROWS, MAX_COLUMNS = 100_000, 64
-MAX_UNPACKED = 256 << 20
+MAX_UNPACKED = 64 << 20
 HIGHEST_RATIO = 200
 """Sheets of text pack to a tenth; only what is worth packing (MIN_SUSPECT) is held to it."""
 MIN_SUSPECT = 1 << 20

@@ -15,12 +15,16 @@ from hypothesis import strategies as st
 from flywheel_pipelines.errors import FlywheelError, InputFileError, SpecError
 from flywheel_pipelines.feedback.feeds.reviews import ReviewBatch
 from flywheel_pipelines.feedback.landing import Release, land_file, measures_of
+from flywheel_pipelines.feedback.quarantine import Choice, open_rows
+from flywheel_pipelines.feedback.releasing import release as release_rows
+from flywheel_pipelines.feedback.releasing import retry_unmatched
 from flywheel_pipelines.feedback.reviews.drafts import draft_hash, is_same_text
 from flywheel_pipelines.feedback.reviews.latest import latest_reviews, review_measurements, standing_reviews
 from flywheel_pipelines.feedback.reviews.reviewers import pseudonym_of
+from flywheel_pipelines.feedback.reviews.sheet import write_sheet
 from flywheel_pipelines.feedback.reviews.similarity import edit_similarity
 from flywheel_pipelines.lake import tables
-from flywheel_pipelines_tests.feedback.reviews.desks import DRAFTS, NAME, NOW, WEEKS, Desk, make_spec, review
+from flywheel_pipelines_tests.feedback.reviews.desks import DRAFTS, NAME, NOW, WEEKS, Desk, filled_in, make_spec, review
 from flywheel_pipelines_tests.feedback.reviews.test_similarity import LIGHT, REWRITTEN, real_pairs
 
 
@@ -220,6 +224,28 @@ def test_a_conflict_that_a_person_releases_holds_from_then_on(desk: Desk) -> Non
     assert desk.land(json.loads(aside["cells"]), release=release).n_quarantined == 0
     assert latest(desk)["aaaa"]["decision"] == "accepted"
     assert desk.land(review("aaaa", "accepted", reviewer="editor-3")).n_quarantined == 0
+
+
+def test_the_command_for_quarantine_releases_a_conflict(desk: Desk) -> None:
+    odd = "='New\r\ntext"
+    path = desk.root / "s.csv"
+    desk.land(review("aaaa", "rejected"))
+    seen = {"output_id": "aaaa", "draft": DRAFTS["aaaa"], "draft_hash": draft_hash(DRAFTS["aaaa"])}
+    write_sheet(path, filled_in([seen], decision="edited", final_text=odd, reviewer="editor-2"), written_as="csv")
+    desk.land_path(path)
+    rows = open_rows(desk.lake, NAME, Choice(problem="conflict"))
+    at = NOW + timedelta(hours=1)
+    (done,) = release_rows(desk.lake, desk.spec, rows, recorded_at=at, decided_by="chief-1", note="seen both")
+    assert (done.again, open_rows(desk.lake, NAME, Choice())) == ([], [])
+    assert (latest(desk)["aaaa"]["decision"], latest(desk)["aaaa"]["final_text"]) == ("edited", odd)
+
+
+def test_a_review_of_what_is_published_later_is_matched_then(desk: Desk) -> None:
+    desk.land(review("eeee", "accepted"))
+    assert retry_unmatched(desk.lake, desk.spec, NOW + timedelta(hours=1)) == []
+    desk.publish(WEEKS[1], {"eeee": "Published at last."})
+    (batch,) = retry_unmatched(desk.lake, desk.spec, NOW + timedelta(hours=2))
+    assert (batch.n_rows, [row["cycle"] for row in desk.reviews()]) == (1, [WEEKS[1]])
 
 
 def test_control_a_row_that_is_matched_by_itself_is_no_decision_of_a_person(desk: Desk) -> None:
