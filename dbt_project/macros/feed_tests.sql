@@ -29,8 +29,13 @@ where not exists (
 
 {# Facts about outputs that never went out in their cycle, by no attempt. #}
 {% test published_in_its_cycle(model, cycle) %}
+with facts as (
+    -- `where` in the YAML makes a subquery with an alias of the model, so it is named here.
+    select * from {{ model }}
+)
+
 select facts.*
-from {{ model }} as facts
+from facts
 where not exists (
     select 1
     from (
@@ -46,9 +51,13 @@ where not exists (
 
 {# Outputs with more successes than exposure, as latest known and summed over their days. #}
 {% test rate_within_exposure(model, successes, exposure) %}
-with known as (
+with facts as (
+    select * from {{ model }}
+),
+
+known as (
     select *
-    from {{ model }} as facts
+    from facts
     where not exists (
         select 1
         from {{ source('lake', 'metric_replacements') }} as replacements
@@ -89,6 +98,10 @@ where published.n_later between {{ cycles }} and {{ history }}
 {% test volume_as_usual(model, flywheel, mature_after, history, min_history, band, least_spread) %}
 {{ published_cycles(flywheel) }},
 
+facts as (
+    select * from {{ model }}
+),
+
 files as (
     -- A file that is handed in again under its name restates what it said: the larger number counts.
     select
@@ -96,7 +109,7 @@ files as (
         batches.source,
         facts.batch_id,
         count(*) as n_rows
-    from {{ model }} as facts
+    from facts
     inner join {{ source('lake', 'batches') }} as batches
         on facts.flywheel = batches.flywheel and facts.batch_id = batches.batch_id
     group by all

@@ -44,8 +44,9 @@ LEDGERS = {
     "mailer": tables.METRIC_LEDGER, "desk": tables.REVIEWS, "leads": tables.BRIEF_LEDGER, "ids": tables.OUTPUT_LINKS,
     "support": tables.TICKETS,
 }  # fmt: skip
+LATER = DAY + timedelta(days=1)
 FINE: dict[str, dict[str, Any]] = {
-    "mailer": measurement(output_id(WEEK), "sends", 40.0, DAY + timedelta(days=1)), "desk": REVIEW, "leads": BRIEF, "ids": LINK,
+    "mailer": measurement(output_id(WEEK), "sends", 40.0, LATER), "desk": REVIEW, "leads": BRIEF, "ids": LINK,
     "support": TICKET,
 }  # fmt: skip
 

@@ -37,7 +37,7 @@ def dbt_sources(contracts: Sequence[FeedContract]) -> str:
     return HEAD + yaml.safe_dump({"sources": [source]}, sort_keys=False, allow_unicode=True, width=110)
 
 
-def test_name(contract: FeedContract, rule: Rule) -> str:
+def name_of_test(contract: FeedContract, rule: Rule) -> str:
     """What a rule's test is called in dbt's output."""
     return f"{table_name(contract)}__{rule.name}"
 
@@ -70,7 +70,7 @@ def _test(contract: FeedContract, rule: Rule) -> dict[str, Any]:
     if rule.dbt_test.macro in _NEED_FLYWHEEL:
         arguments = {"flywheel": contract.flywheel, **arguments}
     test = {
-        "name": test_name(contract, rule),
+        "name": name_of_test(contract, rule),
         "description": f"Expected: {rule.expected}.",
         "arguments": arguments,
         "config": {"severity": SEVERITIES[rule.severity], "where": rows_of(contract)},

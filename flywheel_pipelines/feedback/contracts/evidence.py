@@ -127,18 +127,20 @@ def _describe(
     needs_published = any("published." in sql for sql in derived.values())
     window = CycleWindow(cycles[0], cycles[-1])
     connection.register("published", _published(lake, contract.flywheel, window if needs_published else None))
+    key = ", ".join(["cycle", "batch_id", "source_row", *contract.ledger.key])
     if contract.measures:
         connection.register("replacements", lake.read(METRIC_REPLACEMENTS, contract.flywheel, window))
-        totals, first = _totals(contract), "row_number() over (partition by cycle, output_id order by all) = 1"
+        totals = _totals(contract)
+        # What is said of an output as a whole stands beside its newest fact, which is most likely what changed it.
+        first = f"row_number() over (partition by cycle, output_id order by recorded_at desc, {key}) = 1"
     else:
         totals, first = "select null::date as cycle, null::varchar as output_id where false", "false"
-    key = ", ".join(["cycle", "batch_id", "source_row", *contract.ledger.key])
     added = "".join(f", {sql} as {name}" for name, sql in derived.items())
     output = "facts.output_id" if "output_id" in facts.column_names else "null::varchar"
     suspect = " or ".join(f"coalesce({rule.violation}, false)" for rule in rules)
     connection.execute(f"""
         create temp table judged as
-        with facts as (select *, {first.replace("order by all", f"order by {key}")} as is_first from given),
+        with facts as (select *, {first} as is_first from given),
         totals as ({totals}),
         described as (
             select facts.* exclude (is_first){added}

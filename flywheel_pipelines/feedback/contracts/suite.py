@@ -156,11 +156,19 @@ def _expectation_class(kind: str) -> Any:
 def _batch_definition() -> Any:
     """Where frames are handed over: a context that lives in memory, made once per process."""
     gx = _great_expectations()
-    from great_expectations.data_context.types.base import ProgressBarsConfig
+    from great_expectations.data_context.types.base import (
+        DataContextConfig,
+        InMemoryStoreBackendDefaults,
+        ProgressBarsConfig,
+    )
 
-    context = gx.get_context(mode="ephemeral")
-    context.enable_analytics(False)
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    config = DataContextConfig(
+        # No folder for pages of Great Expectations' own: ours are made by `report.data_docs`.
+        store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
+        progress_bars=ProgressBarsConfig(globally=False),
+        analytics_enabled=False,
+    )
+    context = gx.get_context(mode="ephemeral", project_config=config)
     asset = context.data_sources.add_pandas("lake").add_dataframe_asset("rows")
     return asset.add_batch_definition_whole_dataframe("frame")
 
