@@ -24,7 +24,8 @@ def about_batches(batches: pa.Table) -> Shown:
     matched: rows accepted, of those that could be read as far as their output. late: of the accepted ones, those about
     a cycle whose measurement window had passed. unmatched: rows without an output of their own.
     """
-    rows = [row for row in batches.to_pylist() if row["feed"] is not None]
+    # A batch may stand in several ledgers.
+    rows = list({row["batch_id"]: row for row in batches.to_pylist() if row["feed"] is not None}.values())
     if not rows:
         return {}
     accepted, unmatched, late = (sum(row[name] or 0 for row in rows) for name in ("n_rows", "n_unmatched", "n_late"))
