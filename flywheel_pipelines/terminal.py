@@ -117,7 +117,7 @@ def _notes(row: dict[str, Any]) -> list[str]:
     if row["open_cycle"]:
         notes.append(f"cycle {row['open_cycle']} is open")
     if row["n_quarantined"]:
-        notes.append(f"{row['n_quarantined']:,} row(s) in quarantine, see the table lake.quarantine")
+        notes.append(f"{row['n_quarantined']:,} row(s) in quarantine: `flywheel quarantine list` shows them")
     if row["n_stale"]:
         notes.append(f"{row['n_stale']} cycle(s) are stale: close them again")
     return notes

@@ -23,12 +23,12 @@ from flywheel_pipelines.feedback.feeds.batch import (
     problems_of,
     quarantine_table,
 )
-from flywheel_pipelines.feedback.files import RowProblem, shown
+from flywheel_pipelines.feedback.files import RowProblem, check_file, shown
 from flywheel_pipelines.lake.store import Lake, content_hash
 from flywheel_pipelines.lake.tables import PUBLISHED_OUTPUTS, QUARANTINE, QUARANTINE_EVENTS
 from flywheel_pipelines.spec import FlywheelSpec
 
-__all__ = ["Release", "land_file", "measures_of", "record_unusable_file"]
+__all__ = ["Release", "land_file", "measures_of", "read_file", "record_unusable_file"]
 
 
 def land_file(
@@ -58,13 +58,31 @@ def land_file(
         FlywheelError: the flywheel has no such feed.
         InputFileError: the file cannot be used at all; nothing is written.
     """
-    check_feed(spec, feed_name)
-    incoming = Incoming(lake, spec, feed_name, path, recorded_at, period, release, source)
-    batch = _READERS[incoming.feed.kind](incoming)
+    batch = read_file(
+        lake, spec, feed_name, path, recorded_at=recorded_at, source=source, period=period, release=release
+    )
     facts = {table: rows for table, rows in batch.facts.items() if rows.num_rows}
     if release is not None:
         facts[QUARANTINE_EVENTS] = _events(release, batch.batch_id, recorded_at)
     return batch, lake.append_batch(spec.name, batch.header, facts)
+
+
+def read_file(
+    lake: Lake,
+    spec: FlywheelSpec,
+    feed_name: str,
+    path: Path,
+    *,
+    recorded_at: datetime,
+    source: str | None = None,
+    period: Days | None = None,
+    release: Release | None = None,
+) -> FeedBatch:
+    """The batch that `land_file` would append, with the same arguments and errors; nothing is written."""
+    check_feed(spec, feed_name)
+    check_file(path)
+    incoming = Incoming(lake, spec, feed_name, path, recorded_at, period, release, source)
+    return _READERS[incoming.feed.kind](incoming)
 
 
 def record_unusable_file(
@@ -83,14 +101,16 @@ def record_unusable_file(
     """
     check_feed(spec, feed_name)
     try:
+        check_file(path)
         content = batch_id_of(Incoming(lake, spec, feed_name, path, recorded_at))
-    except OSError:
-        content = str(path)
+    except (OSError, InputFileError):
+        # Also a pipe, which would keep us waiting, and a name that no table can hold.
+        content = shown(str(path))
     batch_id = content_hash("unusable", content, feed_name)
     problem = RowProblem(0, WHOLE_FILE, shown(path.name), str(error))
     aside = [PutAside([problem], "unreadable")]
     header = batch_header(
-        batch_id, source or path.name, recorded_at, feed_name, n_rows=0, n_late=0, aside=aside, cycles=()
+        batch_id, shown(source or path.name), recorded_at, feed_name, n_rows=0, n_late=0, aside=aside, cycles=()
     )
     facts = {QUARANTINE: quarantine_table(header, aside)}
     batch = FeedBatch(header, facts, problems_of(aside), 0, 1)
