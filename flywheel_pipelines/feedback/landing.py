@@ -24,8 +24,9 @@ from flywheel_pipelines.feedback.feeds.batch import (
     quarantine_table,
 )
 from flywheel_pipelines.feedback.files import RowProblem, check_file, shown
+from flywheel_pipelines.feedback.known_outputs import KnownOutputs
 from flywheel_pipelines.lake.store import Lake, content_hash
-from flywheel_pipelines.lake.tables import PUBLISHED_OUTPUTS, QUARANTINE, QUARANTINE_EVENTS
+from flywheel_pipelines.lake.tables import QUARANTINE, QUARANTINE_EVENTS
 from flywheel_pipelines.spec import FlywheelSpec
 
 __all__ = ["Release", "land_file", "measures_of", "read_file", "record_unusable_file"]
@@ -149,12 +150,11 @@ def _briefs(incoming: Incoming) -> FeedBatch:
 def _metrics(incoming: Incoming) -> FeedBatch:
     spec = incoming.spec
     measures = measures_of(spec)
-    published = incoming.lake.read(PUBLISHED_OUTPUTS, spec.name, columns=["output_id", "cycle"])
     return read_metrics(
         incoming.path,
         incoming.feed,
         measures=measures,
-        outputs=dict(zip(published["output_id"].to_pylist(), published["cycle"].to_pylist(), strict=True)),
+        outputs=KnownOutputs(incoming.lake, spec.name),
         recorded_at=incoming.recorded_at,
         rates=list(spec.metrics.values()),
         feed_name=incoming.feed_name,
