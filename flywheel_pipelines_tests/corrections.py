@@ -6,7 +6,7 @@ import csv
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -118,5 +118,5 @@ def marks(cursor: str | None) -> list[str]:
     return json.loads(cursor or "[]")
 
 
-def by_output(rows: list[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+def by_output(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     return {row["output_id"]: row for row in rows}

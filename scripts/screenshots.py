@@ -39,6 +39,7 @@ CHROMIUM_FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--hide-scrollbars", "--remote-debugging-port=0",
 )  # fmt: skip
 THEME_KEY = "dagster-theme"
+SENSOR_TAG = "dagster/sensor_name"
 MAX_BYTES = 300_000
 Box = tuple[float, float, float, float]
 
@@ -134,17 +135,22 @@ def browser(executable: str) -> Iterator[Page]:
 
 
 @contextlib.contextmanager
-def user_interface(data: Path, port: int) -> Iterator[str]:
-    """The Dagster UI on a data directory, as `flywheel dev` starts it; ended with the block."""
+def user_interface(data: Path, port: int, definitions: Path | None = None, log: Path | None = None) -> Iterator[str]:
+    """The Dagster UI and daemon on a data directory, ended with the block; they show the project, as `flywheel dev`.
+
+    With `definitions`, they show what that Python file defines instead. What they say goes to the file `log`.
+    """
     command = [sys.executable, "-m", "flywheel_pipelines.cli", "dev", "--port", str(port)]
+    if definitions is not None:
+        command = [sys.executable, "-m", "dagster", "dev", "-f", str(definitions), "-h", "127.0.0.1", "-p", str(port)]
     environment = os.environ | {"FLYWHEEL_DATA_DIR": str(data), "PYTHONPATH": str(PROJECT)}
     url = f"http://127.0.0.1:{port}"
     if _answers(url):
         raise SystemExit(f"Something answers on {url} already: choose another --port.")
-    process = subprocess.Popen(
-        command, cwd=PROJECT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )  # fmt: skip
+    with (log or Path(os.devnull)).open("wb") as said:
+        process = subprocess.Popen(
+            command, cwd=PROJECT, env=environment, stdout=said, stderr=said, start_new_session=True
+        )
     try:
         _wait(lambda: _answers(url) or process.poll() is not None, "the Dagster UI", seconds=180)
         if process.poll() is not None:
@@ -154,6 +160,38 @@ def user_interface(data: Path, port: int) -> Iterator[str]:
         # It has children (code server, daemon, web server): its whole session goes.
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(timeout=60)
+
+
+def graphql(base: str, query: str) -> dict[str, Any]:
+    """The data that the UI's own interface answers a query with. Raises RuntimeError with what it objects to."""
+    body = json.dumps({"query": query}).encode()
+    request = urllib.request.Request(f"{base}/graphql", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        found = json.load(answer)
+    if found.get("errors"):
+        raise RuntimeError(f"{query}: {found['errors'][0]['message']}")
+    return found["data"]
+
+
+def runs_of(base: str, job: str) -> list[dict[str, Any]]:
+    """The runs of a job, the newest first: runId, status, tags by key."""
+    query = (
+        f'{{ runsOrError(filter: {{pipelineName: "{job}"}}) {{ ... on Runs {{ results '
+        "{ runId status tags { key value } } } } }"
+    )
+    runs = graphql(base, query)["runsOrError"]["results"]
+    return [{**run, "tags": {tag["key"]: tag["value"] for tag in run["tags"]}} for run in runs]
+
+
+def wait_for_correction(base: str, job: str, seconds: float = 300) -> dict[str, Any]:
+    """The run that the inbox sensor has requested, once it is over. Raises TimeoutError."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        requested = [run for run in runs_of(base, job) if SENSOR_TAG in run["tags"]]
+        if requested and requested[0]["status"] in ("SUCCESS", "FAILURE", "CANCELED"):
+            return requested[0]
+        time.sleep(1)
+    raise TimeoutError(f"No run of {job} that a sensor requested ended within {seconds:.0f} s.")
 
 
 def take(page: Page, base: str, shot: Shot) -> bytes:

@@ -66,7 +66,7 @@ def inbox_sensor(kit: AssetKit, job: Any) -> dg.SensorDefinition:
             context.log.info(f"{words} {correction.words}".strip())
             return dg.SensorResult(run_requests=[run_request(correction, words)], cursor=_cursor(kept))
         reason = " ".join(part for part in (words, correction.words if correction else "", obstacle or "") if part)
-        return dg.SensorResult(skip_reason=_sentence(reason), cursor=_cursor(kept))
+        return dg.SensorResult(skip_reason=reason, cursor=_cursor(kept))
 
     return inbox
 
@@ -110,10 +110,6 @@ def _words(found: Found, progress: Progress) -> str:
         said.append(f"{counted(len(found.waiting), 'file')} changed a moment ago; the next tick looks again.")
     said.extend(f"Refused: {words}" for words in found.refused)
     return " ".join(words for words in said if words)
-
-
-def _sentence(words: str) -> str:
-    return words[0].upper() + words[1:]
 
 
 def _cursor(marks: set[str]) -> str:

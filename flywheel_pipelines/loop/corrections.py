@@ -37,7 +37,7 @@ class Correction:
     def words(self) -> str:
         """What is closed again, and why."""
         cycles = (
-            f"cycle {self.first} closes" if self.first == self.last else f"cycles {self.first} to {self.last} close"
+            f"Cycle {self.first} closes" if self.first == self.last else f"Cycles {self.first} to {self.last} close"
         )
         listed = ", ".join(str(cycle) for cycle in self.touched[:5]) + (", ..." if len(self.touched) > 5 else "")
         return f"{cycles} again: what {listed} was computed from has changed."
