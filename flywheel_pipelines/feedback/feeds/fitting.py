@@ -21,6 +21,8 @@ from flywheel_pipelines.spec.feeds import FeedSpec
 from flywheel_pipelines.spec.presets import CERTAINTIES, preset_named
 
 NEAR = 0.6
+MOST_COMPARED = 500
+"""Headers that are compared by their letters; a table has some dozens, and comparing is slow."""
 PLACEHOLDER = "THEIR HEADER"
 
 
@@ -58,7 +60,8 @@ def mapping_to_write(feed: FeedSpec, found: Sequence[str], headers: Mapping[str,
     """The key `columns` in YAML: what fits stays, the nearest header for the rest, a placeholder where none is near."""
     expected = preset_named(feed.preset).header if feed.preset else []
     is_same_table = len(expected) == len(found)
-    free = [header for header in found if header and header not in headers.values()]
+    expected_headers = set(headers.values())
+    free = [header for header in found[:MOST_COMPARED] if header and header not in expected_headers]
     lines = ["columns:"]
     for name, header in headers.items():
         if header in found:
@@ -92,7 +95,7 @@ def _did_you_mean(header: str, found: Sequence[str]) -> str:
 
 
 def _near(header: str, name: str, free: Sequence[str]) -> str | None:
-    by_plain_name = {_plain(candidate): candidate for candidate in reversed(free)}
+    by_plain_name = {_plain(candidate): candidate for candidate in reversed(free[:MOST_COMPARED])}
     for wanted in (header, name):
         near = difflib.get_close_matches(_plain(wanted), list(by_plain_name), n=1, cutoff=NEAR)
         if near:
