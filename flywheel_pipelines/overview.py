@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flywheel_pipelines.errors import FlywheelError
+from flywheel_pipelines.feedback.quarantine import count_open
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.lake.versions import stale_cycles
@@ -15,7 +16,11 @@ from flywheel_pipelines.paths import DataPaths
 from flywheel_pipelines.spec import COMPONENT_TYPE, FlywheelSpec, load_spec
 
 Rows = list[dict[str, Any]]
-RESTATED = tuple(table for table in tables.ALL_TABLES if table.layer in ("feedback", "learning", "momentum"))
+RESTATED = tuple(
+    table
+    for table in tables.ALL_TABLES
+    if table.kind == "table" and table.layer in ("feedback", "learning", "momentum")
+)
 """What a correction changes. Production is not waiting for it: what was published stays as it was."""
 
 
@@ -68,6 +73,6 @@ def _status(lake: Lake, spec: FlywheelSpec) -> dict[str, Any]:
         "lower": last.get("lower"),
         "upper": last.get("upper"),
         "n_audit_passed": sum(row["passed"] for row in audited),
-        "n_quarantined": lake.read(tables.QUARANTINE, spec.name, columns=["source_row"]).num_rows,
+        "n_quarantined": count_open(lake, spec.name),
         "n_stale": len({cycle for cycles in stale.values() for cycle in cycles}),
     }

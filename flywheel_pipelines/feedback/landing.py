@@ -28,7 +28,7 @@ from flywheel_pipelines.lake.store import Lake, content_hash
 from flywheel_pipelines.lake.tables import PUBLISHED_OUTPUTS, QUARANTINE, QUARANTINE_EVENTS
 from flywheel_pipelines.spec import FlywheelSpec
 
-__all__ = ["Release", "land_file", "measures_of", "record_unusable_file"]
+__all__ = ["Release", "land_file", "measures_of", "read_file", "record_unusable_file"]
 
 
 def land_file(
@@ -58,14 +58,31 @@ def land_file(
         FlywheelError: the flywheel has no such feed.
         InputFileError: the file cannot be used at all; nothing is written.
     """
-    check_feed(spec, feed_name)
-    check_file(path)
-    incoming = Incoming(lake, spec, feed_name, path, recorded_at, period, release, source)
-    batch = _READERS[incoming.feed.kind](incoming)
+    batch = read_file(
+        lake, spec, feed_name, path, recorded_at=recorded_at, source=source, period=period, release=release
+    )
     facts = {table: rows for table, rows in batch.facts.items() if rows.num_rows}
     if release is not None:
         facts[QUARANTINE_EVENTS] = _events(release, batch.batch_id, recorded_at)
     return batch, lake.append_batch(spec.name, batch.header, facts)
+
+
+def read_file(
+    lake: Lake,
+    spec: FlywheelSpec,
+    feed_name: str,
+    path: Path,
+    *,
+    recorded_at: datetime,
+    source: str | None = None,
+    period: Days | None = None,
+    release: Release | None = None,
+) -> FeedBatch:
+    """The batch that `land_file` would append, with the same arguments and errors; nothing is written."""
+    check_feed(spec, feed_name)
+    check_file(path)
+    incoming = Incoming(lake, spec, feed_name, path, recorded_at, period, release, source)
+    return _READERS[incoming.feed.kind](incoming)
 
 
 def record_unusable_file(

@@ -15,6 +15,7 @@ from typing import Any
 
 import jinja2
 
+from flywheel_pipelines.feedback.quarantine import count_open
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.momentum.plot import momentum_plot
@@ -126,7 +127,7 @@ def write_report(paths: DataPaths, spec: FlywheelSpec) -> FlywheelReport:
         audit=audited,
         audit_words=audit_words,
         references=[row | {"quality": f"{row['quality']:+.0%}"} for row in corpus[:SHOWN_REFERENCES]],
-        n_quarantined=lake.read(tables.QUARANTINE, spec.name, columns=["source_row"]).num_rows,
+        n_quarantined=count_open(lake, spec.name),
     )
     return FlywheelReport(
         flywheel=spec.name,

@@ -1,0 +1,88 @@
+"""How improbable a count is: tail probabilities, and the number of them that a file may have by chance.
+
+Here: formulas on arrays. Not here: what is expected of an output (`plausibility_history`), or what is done about a row
+that is too improbable (`plausibility`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import bdtrc, expit
+from scipy.stats import t as student
+
+GRID = 241
+REACH = 12.0
+"""Points of the integration and how far they reach beyond the centre and beyond what was observed, in spreads."""
+
+
+def binomial_tail(
+    successes: np.ndarray, trials: np.ndarray, centre: np.ndarray, spread: np.ndarray, freedom: float
+) -> np.ndarray:
+    """P(S >= successes) when S is binomial and the logit of its rate is Student t around `centre`, shape (n,).
+
+    A binomial with a random effect on the logit scale (Williams 1982, "Extra-binomial variation in logistic linear
+    models"); Student's t instead of the normal, since centre and spread were estimated from `freedom` + 1 outputs. Its
+    upper tail is heavier than that of the beta-binomial of the same logit mean and variance.
+
+    Args:
+        successes: whole counts of 1 or more, shape (n,).
+        trials: whole counts, shape (n,).
+        centre: expected logit, shape (n,).
+        spread: its standard deviation, shape (n,).
+        freedom: degrees of freedom.
+    """
+    found = np.empty(len(successes))
+    scale = spread * _t_scale(freedom)
+    for at in range(len(successes)):  # few rows ever come here, see bound_of_tail
+        share = (successes[at] - 0.5) / trials[at]
+        turning = np.log(share / (1 - share)) if share < 1 else centre[at]
+        # What is integrated is smooth but for a step where the rate passes the observed share: the grid holds both.
+        low = min(centre[at] - REACH * scale[at], turning - REACH * scale[at])
+        high = max(centre[at], turning) + REACH * max(scale[at], 1 / np.sqrt(successes[at]))
+        logits = np.linspace(low, high, GRID * 4)
+        density = student.pdf((logits - centre[at]) / scale[at], freedom) / scale[at]
+        tail = bdtrc(successes[at] - 1, trials[at], expit(logits))
+        # Rates beyond the grid give the observed count or more for certain.
+        beyond = student.sf((high - centre[at]) / scale[at], freedom)
+        found[at] = np.trapezoid(density * tail, logits) + beyond
+    return np.minimum(found, 1.0)
+
+
+def bound_of_tail(distance: np.ndarray, freedom: float) -> np.ndarray:
+    """A lower bound of `binomial_tail` from the distance (observed - expected logit) / spread alone, shape (n,).
+
+    With the rate at the observed share or above, at least every second binomial draw is as large as the observed one
+    (its median is n p where that is whole, Kaas and Buhrman 1980), so the tail is at least half of that of the rate.
+    """
+    return student_tail(distance, freedom) / 2
+
+
+def student_tail(distance: np.ndarray, freedom: float) -> np.ndarray:
+    """P(T >= distance) of a Student t with variance 1, shape (n,)."""
+    return student.sf(np.asarray(distance) / _t_scale(freedom), freedom)
+
+
+def _t_scale(freedom: float) -> float:
+    """A Student t has variance freedom / (freedom - 2); the spreads here are standard deviations."""
+    return float(np.sqrt((freedom - 2) / freedom))
+
+
+def holm(p_values: np.ndarray, weights: np.ndarray, level: float, total: float) -> np.ndarray:
+    """Which of the tests are rejected so that, with probability 1 - level, none is rejected wrongly, shape (n,).
+
+    Holm 1979, "A simple sequentially rejective multiple test procedure", in its weighted form (theorem 2); it holds
+    whatever the dependence between the tests.
+
+    Args:
+        p_values: of the tests, shape (n,).
+        weights: how much of the level each test gets, shape (n,).
+        level: probability of any wrong rejection, at most.
+        total: the weights of all tests; those not in `p_values` are taken to have larger p-values.
+    """
+    order = np.argsort(p_values / weights, kind="stable")
+    spent = np.concatenate([[0.0], np.cumsum(weights[order])[:-1]])
+    passed = p_values[order] <= level * weights[order] / (total - spent)
+    n_rejected = len(passed) if passed.all() else int(np.argmin(passed))
+    rejected = np.zeros(len(p_values), bool)
+    rejected[order[:n_rejected]] = True
+    return rejected
