@@ -70,9 +70,9 @@ def mapping_to_write(feed: FeedSpec, found: Sequence[str], headers: Mapping[str,
         guess, why = _near(header, name, free), "the nearest by name"
         if is_same_table and header in expected and (guess is None or not _is_near(header, guess)):
             at_place = found[expected.index(header)]
-            guess, why = (at_place, f"where {header} stands in the preset") if at_place in free else (guess, why)
+            guess, why = (at_place, f"where {shown(header)} stands in the preset") if at_place in free else (guess, why)
         if guess is None:
-            lines.append(f"  {name}: {PLACEHOLDER}  # {header} is not there")
+            lines.append(f"  {name}: {PLACEHOLDER}  # {shown(header)} is not there")
         else:
             free.remove(guess)
             lines.append(f"  {name}: {_quoted(guess)}  # {why}")
@@ -115,4 +115,4 @@ def _quoted(header: str) -> str:
     """A header as YAML takes it: plain where it is a plain word, else in double quotes, which JSON writes alike."""
     is_plain = re.fullmatch(r"[A-Za-z][\w ().]*[\w).]", header) and header.casefold() not in {"yes", "no", "on", "off"}
     is_word = header.casefold() in {"true", "false", "null"}
-    return header if is_plain and not is_word else json.dumps(header, ensure_ascii=False)
+    return header if is_plain and not is_word else json.dumps(header, ensure_ascii=not header.isprintable())
