@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from flywheel_pipelines.loop.inbox import Landed, find_files, land
 from flywheel_pipelines_tests.feedback.hostile_files import HOSTILE
-from flywheel_pipelines_tests.feedback.landing_door import FEEDS, Door, check_earlier_files
+from flywheel_pipelines_tests.feedback.landing_door import AT, FEEDS, Door, check_earlier_files
 from flywheel_pipelines_tests.small_world import fingerprint
 
 SECONDS = 30
@@ -56,3 +57,21 @@ def test_control_a_changed_table_is_noticed(door: Door) -> None:
     victim.write_bytes(victim.read_bytes() + b"\0")
     with pytest.raises(AssertionError, match="earlier tables changed"):
         check_earlier_files(before, fingerprint(door.lake.root))
+
+
+def test_an_inbox_of_tricky_names_lands_what_it_can(door: Door, tmp_path: Path) -> None:
+    """What looks through the inbox must survive every name and link that lies in it."""
+    inbox = tmp_path / "inbox"
+    folder = inbox / "numbers"
+    folder.mkdir(parents=True)
+    tricky = ("name_with_a_line_break", "name_that_reads_backwards", "name_of_bytes", "name_like_a_statement")
+    for name in (*tricky, "link_to_itself", "link_to_nothing", "pipe"):
+        HOSTILE[name].make(folder)
+    (tmp_path / "elsewhere").mkdir()
+    HOSTILE["link_out_of_the_inbox"].make(tmp_path / "elsewhere").rename(folder / "link.csv")
+    found = find_files(door.spec, inbox, now=0)
+    landed = Landed()
+    for file in found.ready:
+        land(door.lake, door.spec, file, AT, landed)
+    assert (landed.n_files, len(landed.unusable), len(found.refused)) == (1, 3, 3)
+    assert (landed.words + "".join(found.refused)).isprintable()
