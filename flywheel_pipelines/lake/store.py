@@ -364,7 +364,8 @@ def write_atomically(path: Path, table: pa.Table, write: Callable[[pa.Table, Any
 
 def content_hash(*parts: object) -> str:
     """A short stable hash of the parts, the same in every process (16 hex digits)."""
-    return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()[:16]
+    # Names of files may hold bytes that are not UTF-8; Python has them as lone surrogates.
+    return hashlib.sha256("\x1f".join(str(part) for part in parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def ledger_version(batch_ids: Iterable[str]) -> str:

@@ -208,7 +208,10 @@ def _is_unfinished(path: Path) -> bool:
 
 
 def _refusal(path: Path, inbox: Path, feed: str) -> str | None:
-    target = path.resolve()
+    try:
+        target = path.resolve()
+    except (OSError, RuntimeError):
+        return f"{path.relative_to(inbox)} (feed {feed}) is a link that leads nowhere. Put the file itself there."
     if not target.is_relative_to(inbox.resolve()):
         return (
             f"{path.relative_to(inbox) if path.is_relative_to(inbox) else path} (feed {feed}) leads out of the inbox, "

@@ -21,6 +21,8 @@ from flywheel_pipelines.spec.feeds import FeedSpec
 from flywheel_pipelines.spec.presets import CERTAINTIES, preset_named
 
 NEAR = 0.6
+MOST_COMPARED = 500
+"""Headers that are compared by their letters; a table has some dozens, and comparing is slow."""
 PLACEHOLDER = "THEIR HEADER"
 
 
@@ -58,7 +60,8 @@ def mapping_to_write(feed: FeedSpec, found: Sequence[str], headers: Mapping[str,
     """The key `columns` in YAML: what fits stays, the nearest header for the rest, a placeholder where none is near."""
     expected = preset_named(feed.preset).header if feed.preset else []
     is_same_table = len(expected) == len(found)
-    free = [header for header in found if header and header not in headers.values()]
+    expected_headers = set(headers.values())
+    free = [header for header in found[:MOST_COMPARED] if header and header not in expected_headers]
     lines = ["columns:"]
     for name, header in headers.items():
         if header in found:
@@ -67,9 +70,9 @@ def mapping_to_write(feed: FeedSpec, found: Sequence[str], headers: Mapping[str,
         guess, why = _near(header, name, free), "the nearest by name"
         if is_same_table and header in expected and (guess is None or not _is_near(header, guess)):
             at_place = found[expected.index(header)]
-            guess, why = (at_place, f"where {header} stands in the preset") if at_place in free else (guess, why)
+            guess, why = (at_place, f"where {shown(header)} stands in the preset") if at_place in free else (guess, why)
         if guess is None:
-            lines.append(f"  {name}: {PLACEHOLDER}  # {header} is not there")
+            lines.append(f"  {name}: {PLACEHOLDER}  # {shown(header)} is not there")
         else:
             free.remove(guess)
             lines.append(f"  {name}: {_quoted(guess)}  # {why}")
@@ -92,7 +95,7 @@ def _did_you_mean(header: str, found: Sequence[str]) -> str:
 
 
 def _near(header: str, name: str, free: Sequence[str]) -> str | None:
-    by_plain_name = {_plain(candidate): candidate for candidate in reversed(free)}
+    by_plain_name = {_plain(candidate): candidate for candidate in reversed(free[:MOST_COMPARED])}
     for wanted in (header, name):
         near = difflib.get_close_matches(_plain(wanted), list(by_plain_name), n=1, cutoff=NEAR)
         if near:
@@ -112,4 +115,4 @@ def _quoted(header: str) -> str:
     """A header as YAML takes it: plain where it is a plain word, else in double quotes, which JSON writes alike."""
     is_plain = re.fullmatch(r"[A-Za-z][\w ().]*[\w).]", header) and header.casefold() not in {"yes", "no", "on", "off"}
     is_word = header.casefold() in {"true", "false", "null"}
-    return header if is_plain and not is_word else json.dumps(header, ensure_ascii=False)
+    return header if is_plain and not is_word else json.dumps(header, ensure_ascii=not header.isprintable())

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from flywheel_pipelines.errors import InputFileError
-from flywheel_pipelines.feedback.files.cells import RowProblem, text_array, too_long
+from flywheel_pipelines.feedback.files.cells import RowProblem, shown, text_array, too_long
 
 CHUNK_ROWS = 20_000
 # UnicodeDecodeError: a flipped bit in a column's name; pyarrow decodes names without translating the error.
@@ -54,7 +54,7 @@ class ParquetRows:
             kind = schema.field(name).type
             if pa.types.is_nested(kind):
                 raise InputFileError(
-                    f"{self._path}: column {name} holds {kind}, expected text, numbers or dates. "
+                    f"{self._path}: column {shown(name)} holds {kind}, expected text, numbers or dates. "
                     "Write one value per row before handing it in."
                 )
 
@@ -111,7 +111,8 @@ def _decoded(value: str | bytes | None) -> str | None:
 
 
 def _not_parquet(path: Path, error: Exception) -> InputFileError:
+    # The library quotes bytes of the broken file, which are not for a terminal.
+    what = shown(str(error).partition("\n")[0])
     return InputFileError(
-        f"{path}: is not a whole Parquet file ({str(error).splitlines()[0]}). Nothing was taken from it. "
-        "Copy or export it again."
+        f"{path}: is not a whole Parquet file ({what}). Nothing was taken from it. Copy or export it again."
     )

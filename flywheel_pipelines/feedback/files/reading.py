@@ -151,7 +151,7 @@ def _check_header(
     repeated = [name for name in columns if header.count(name) > 1]
     if repeated:
         raise InputFileError(
-            f"{path}: the header names {', '.join(repeated)} more than once, so it is unknown which column is meant. "
+            f"{path}: the header names {names_shown(repeated)} more than once, so it is unknown which column is meant. "
             "Rename or remove one of them."
         )
 
