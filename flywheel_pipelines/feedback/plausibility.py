@@ -362,4 +362,7 @@ def _reason(suspects: _Suspects, at: int, p_value: float) -> str:
 
 
 def _shown(p_value: float) -> str:
-    return f"1 in {1 / p_value:,.0f}" if p_value > 1e-12 else "less than 1 in 1,000,000,000,000"
+    """Two digits, which do not depend on the order in which a database adds up."""
+    if p_value < 1e-12:
+        return "less than 1 in 1,000,000,000,000"
+    return f"1 in {int(float(f'{1 / p_value:.1e}')):,}"

@@ -7,7 +7,7 @@ that is too improbable (`plausibility`).
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import bdtrc, expit
+from scipy.special import betainc, expit
 from scipy.stats import t as student
 
 GRID, AT_ONCE = 601, 2_000
@@ -48,7 +48,8 @@ def _binomial_tail(
     high = np.maximum(centre, turning) + REACH * np.maximum(scale, 1 / np.sqrt(successes))
     logits = np.linspace(low, high, GRID)
     density = student.pdf((logits - centre) / scale, freedom) / scale
-    tail = bdtrc(successes - 1, trials, expit(logits))
+    # The binomial's tail is an incomplete beta function (Abramowitz and Stegun 1964, 26.5.24).
+    tail = betainc(successes, trials - successes + 1, expit(logits))
     # Rates beyond the grid give the observed count or more for certain.
     beyond = student.sf((high - centre) / scale, freedom)
     return np.minimum(np.trapezoid(density * tail, logits, axis=0) + beyond, 1.0)
