@@ -1,8 +1,8 @@
 """Every benchmark, one table: `python -m benchmarks [--archive PATH] [--json] [--only NAME ...]`.
 
 With --archive, the replay runs on that archive, and the promotion benchmark, which needs real data, joins in. Each
-benchmark can be run alone: `python -m benchmarks.lake_reads`, `.close_cost`, `.replay`, `.publish`, `.promotion`,
-`.llm_throughput`.
+benchmark can be run alone: `python -m benchmarks.lake_reads`, `.close_cost`, `.restatement`, `.replay`, `.publish`,
+`.promotion`, `.llm_throughput`.
 """
 
 from __future__ import annotations
@@ -47,6 +47,13 @@ def llm_throughput() -> list[Measurement]:
     return run()
 
 
+def restatement() -> list[Measurement]:
+    """What a correction costs."""
+    from benchmarks.restatement import run
+
+    return run()
+
+
 def replay(archive: Path | None) -> list[Measurement]:
     """A whole replay."""
     from benchmarks.replay import run
@@ -78,6 +85,7 @@ def benchmarks(archive: Path | None) -> dict[str, Benchmark]:
     found: dict[str, Benchmark] = {
         "lake_reads": lake_reads,
         "close_cost": close_cost,
+        "restatement": restatement,
         "publish": publish,
         "llm_throughput": llm_throughput,
         "replay": lambda: replay(archive),

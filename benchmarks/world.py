@@ -12,11 +12,12 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from dagster_duckdb import DuckDBResource
@@ -70,13 +71,15 @@ def temporary_data() -> Iterator[DataPaths]:
 class World:
     """One flywheel whose cycles can be opened and closed."""
 
-    def __init__(self, paths: DataPaths, *, weeks: int, briefs: int, window: int) -> None:
+    def __init__(
+        self, paths: DataPaths, *, weeks: int, briefs: int, window: int, feeds: Mapping[str, Any] | None = None
+    ) -> None:
         """Write the archive and read it; `window` is how many cycles a close looks back, in all that looks back."""
         archive = paths.inbox / "archive.csv.gz"
         make_synthetic_archive(archive, weeks=weeks, briefs_per_week=briefs, n_broken=0, seed=1)
         mapping = find_mapping(read_header(archive), str(archive))[1]
         self.paths, self.lake = paths, Lake(paths.lake)
-        spec = _spec(window)
+        spec = _spec(window, feeds or {})
         self.plan = ReplayPlan(spec, read_archive(archive, mapping, cadence=spec.cadence), "full", is_synthetic=True)
         self.cycles = self.plan.cycles
         deliver_candidates(self.lake, self.plan)
@@ -116,13 +119,17 @@ class World:
     @contextmanager
     def closing_job(self) -> Iterator[ClosingJob]:
         """The job that closes a cycle, on a Dagster instance in this data directory."""
-        # The component makes its definitions from the spec alone and asks nothing of the context.
-        made = FlywheelComponent(self.plan.spec).build_defs(None)  # type: ignore[arg-type]
-        lake = LakeResource(duckdb=DuckDBResource(database=":memory:"))
-        found = dg.Definitions.merge(made, dg.Definitions(resources={"lake": lake, "llm": LlmResource()}))
+        found = self.definitions()
         self.in_force()
         with open_instance(self.paths) as instance:
             yield ClosingJob(found.resolve_job_def(f"{FLYWHEEL}__close"), instance, self)
+
+    def definitions(self) -> dg.Definitions:
+        """The assets, jobs and sensors of this world's flywheel, with the resources they need."""
+        # The component makes its definitions from the spec alone and asks nothing of the context.
+        made = FlywheelComponent(self.plan.spec).build_defs(None)  # type: ignore[arg-type]
+        lake = LakeResource(duckdb=DuckDBResource(database=":memory:"))
+        return dg.Definitions.merge(made, dg.Definitions(resources={"lake": lake, "llm": LlmResource()}))
 
 
 class ClosingJob:
@@ -141,8 +148,9 @@ class ClosingJob:
         )
 
 
-def _spec(window: int) -> FlywheelSpec:
+def _spec(window: int, feeds: Mapping[str, Any]) -> FlywheelSpec:
     settings = load_spec(DEFS_DIR / FLYWHEEL / "defs.yaml").model_dump(mode="json")
     settings["scoring_model"]["window"] = window
     settings["corpus"]["lookback"] = window
+    settings["feeds"] = dict(feeds)
     return parse_spec(settings, "benchmark")

@@ -16,7 +16,11 @@ from flywheel_pipelines.paths import DataPaths
 from flywheel_pipelines.spec import COMPONENT_TYPE, FlywheelSpec, load_spec
 
 Rows = list[dict[str, Any]]
-RESTATED = tuple(table for table in tables.ALL_TABLES if table.layer in ("feedback", "learning", "momentum"))
+RESTATED = tuple(
+    table
+    for table in tables.ALL_TABLES
+    if table.kind == "table" and table.layer in ("feedback", "learning", "momentum")
+)
 """What a correction changes. Production is not waiting for it: what was published stays as it was."""
 
 

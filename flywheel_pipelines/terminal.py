@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -14,6 +14,9 @@ from rich.tree import Tree
 
 from flywheel_pipelines.momentum.summary import Slice, Summary
 from flywheel_pipelines.published import Trace
+
+if TYPE_CHECKING:
+    from flywheel_pipelines.loop.restating import Preview
 
 GOOD, BAD, QUIET = "green", "red", "dim"
 MAX_ROWS = 200
@@ -230,3 +233,91 @@ def _cell(value: Any) -> Text:
 def _plain(text: str) -> str:
     # Square brackets are markup to the terminal library; in data they are just brackets.
     return text.replace("[", "\\[")
+
+
+def restatement_tables(found: Preview, shown: int = 10) -> RenderableType:
+    """What a correction would change: metrics, decisions, references, prompts; the largest changes first."""
+    if found.first is None:
+        return Text("No closed cycle is touched: nothing would be closed again, and nothing would change.")
+    touched = ", ".join(str(cycle) for cycle in found.touched[:5]) + (", ..." if len(found.touched) > 5 else "")
+    parts: list[RenderableType] = [
+        Text(f"Cycles {found.first} to {found.last} would close again" + (f"; touched: {touched}." if touched else "."))
+    ]
+    if found.metrics:
+        parts.append(_changed_metrics(found, shown))
+    if found.decisions:
+        parts.append(_flipped_decisions(found, shown))
+    for title, rows in (("would enter the corpus", found.corpus_in), ("would leave the corpus", found.corpus_out)):
+        if rows:
+            parts.append(_references(rows, title, shown))
+    parts.append(Text(_in_words(found), style="bold"))
+    return Group(*parts)
+
+
+def _in_words(found: Preview) -> str:
+    prompts = (
+        f"the prompts that {len(found.prompts)} cycle(s) hand over change" if found.prompts else "no prompt changes"
+    )
+    flips = f"{len(found.promotions)} promotion(s), {len(found.demotions)} demotion(s)"
+    return (
+        f"{len(found.metrics):,} value(s) change; {flips}; {len(found.corpus_in)} reference(s) in, "
+        f"{len(found.corpus_out)} out; {prompts}. Cumulative lift {percent(found.lift_before)} -> "
+        f"{percent(found.lift_after)}."
+    )
+
+
+def _changed_metrics(found: Preview, shown: int) -> Table:
+    table = _change_table(f"{len(found.metrics):,} value(s) would change", len(found.metrics), shown)
+    for name in ("cycle", "output", "metric"):
+        table.add_column(name, no_wrap=True)
+    for name in ("was", "is", "of", "now of"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in sorted(found.metrics, key=_change, reverse=True)[:shown]:
+        numbers = (_number(row[name]) for name in ("old_value", "new_value", "old_exposure", "new_exposure"))
+        table.add_row(str(row["cycle"]), row["output_id"], row["metric"], *numbers)
+    return table
+
+
+def _flipped_decisions(found: Preview, shown: int) -> Table:
+    table = _change_table(f"{len(found.decisions):,} decision(s) would flip", len(found.decisions), shown)
+    for name in ("cycle", "output", "was", "is"):
+        table.add_column(name, no_wrap=True)
+    for name in ("p_above was", "is"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("text", no_wrap=True, overflow="ellipsis")
+    for row in sorted(found.decisions, key=_change, reverse=True)[:shown]:
+        words = (row["old_decision"] or "not judged", row["new_decision"] or "not judged")
+        numbers = (_number(row["old_value"]), _number(row["new_value"]))
+        table.add_row(
+            str(row["cycle"]), row["output_id"], *words, *numbers, Text(" ".join((row["text"] or "").split()))
+        )
+    return table
+
+
+def _references(rows: Sequence[dict[str, Any]], title: str, shown: int) -> Table:
+    table = _change_table(f"{len(rows)} reference(s) {title}", len(rows), shown)
+    for name in ("output", "of cycle", "segment"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("text", no_wrap=True, overflow="ellipsis")
+    for row in rows[:shown]:
+        text = Text(" ".join(row["text"].split()))
+        table.add_row(row["reference_id"], str(row["source_cycle"]), row["segment"], text)
+    return table
+
+
+def _change_table(title: str, n_rows: int, shown: int) -> Table:
+    caption = f"{n_rows - shown:,} more with --json" if n_rows > shown else None
+    return Table(
+        box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", caption=caption,
+        caption_justify="left",
+    )  # fmt: skip
+
+
+def _change(row: dict[str, Any]) -> float:
+    """How large a change is; what came or went is put first."""
+    old, new = row["old_value"], row["new_value"]
+    return float("inf") if old is None or new is None else abs(new - old)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"

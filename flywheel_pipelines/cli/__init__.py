@@ -9,11 +9,11 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-from flywheel_pipelines.cli import looking, making, quarantine, running
+from flywheel_pipelines.cli import feeds, looking, making, quarantine, restating, running
 from flywheel_pipelines.cli.shared import USAGE_ERROR, app, print_error
 from flywheel_pipelines.errors import FlywheelError
 
-__all__ = ["app", "looking", "main", "making", "quarantine", "running"]
+__all__ = ["app", "feeds", "looking", "main", "making", "quarantine", "restating", "running"]
 
 
 def main() -> NoReturn:

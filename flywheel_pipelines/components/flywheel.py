@@ -9,6 +9,7 @@ import dagster as dg
 from pydantic import BaseModel
 
 from flywheel_pipelines.components.batch_assets import batch_asset, batch_sensor
+from flywheel_pipelines.components.inbox_sensor import inbox_sensor
 from flywheel_pipelines.components.kit import AssetKit
 from flywheel_pipelines.components.learning_assets import learning_assets
 from flywheel_pipelines.components.production_assets import production_assets
@@ -60,6 +61,8 @@ class FlywheelComponent(dg.Component):
             rest = [asset for asset in opening if asset.key.path[-1] not in ("briefs", "cycle_manifest")]
             jobs.append(self._job("collect", "Go on with a cycle whose batch was answered.", rest))
             sensors.append(batch_sensor(kit, jobs[-1]))
+        if self.spec.feeds:
+            sensors.append(inbox_sensor(kit, jobs[1]))
         return dg.Definitions(assets=[*opening, *closing], jobs=jobs, sensors=sensors)
 
     def _job(self, verb: str, description: str, assets: list[dg.AssetsDefinition]):

@@ -23,7 +23,7 @@ from flywheel_pipelines.feedback.feeds.batch import (
     problems_of,
     quarantine_table,
 )
-from flywheel_pipelines.feedback.files import RowProblem, shown
+from flywheel_pipelines.feedback.files import RowProblem, check_file, shown
 from flywheel_pipelines.lake.store import Lake, content_hash
 from flywheel_pipelines.lake.tables import PUBLISHED_OUTPUTS, QUARANTINE, QUARANTINE_EVENTS
 from flywheel_pipelines.spec import FlywheelSpec
@@ -80,6 +80,7 @@ def read_file(
 ) -> FeedBatch:
     """The batch that `land_file` would append, with the same arguments and errors; nothing is written."""
     check_feed(spec, feed_name)
+    check_file(path)
     incoming = Incoming(lake, spec, feed_name, path, recorded_at, period, release, source)
     return _READERS[incoming.feed.kind](incoming)
 
@@ -100,14 +101,16 @@ def record_unusable_file(
     """
     check_feed(spec, feed_name)
     try:
+        check_file(path)
         content = batch_id_of(Incoming(lake, spec, feed_name, path, recorded_at))
-    except OSError:
-        content = str(path)
+    except (OSError, InputFileError):
+        # Also a pipe, which would keep us waiting, and a name that no table can hold.
+        content = shown(str(path))
     batch_id = content_hash("unusable", content, feed_name)
     problem = RowProblem(0, WHOLE_FILE, shown(path.name), str(error))
     aside = [PutAside([problem], "unreadable")]
     header = batch_header(
-        batch_id, source or path.name, recorded_at, feed_name, n_rows=0, n_late=0, aside=aside, cycles=()
+        batch_id, shown(source or path.name), recorded_at, feed_name, n_rows=0, n_late=0, aside=aside, cycles=()
     )
     facts = {QUARANTINE: quarantine_table(header, aside)}
     batch = FeedBatch(header, facts, problems_of(aside), 0, 1)

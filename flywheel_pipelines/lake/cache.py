@@ -1,7 +1,8 @@
-"""Partitions that were read before, kept while they are unchanged.
+"""Partitions that were read before and hashes of them, kept while they are unchanged.
 
 A close looks back over a window of cycles and a restatement closes many cycles in a row, so the same small files would
-be opened again and again. Here: one bounded cache per process. Not here: which files are read (`store.py`).
+be opened and hashed again and again. Here: bounded caches, one of each per process. Not here: which files are read
+(`store.py`).
 
 A partition is replaced by renaming a new file into its place, so the identity of the open file (inode, size, time of
 change) says whether it is the one that was read; nothing needs to be invalidated.
@@ -9,6 +10,7 @@ change) says whether it is the one that was read; nothing needs to be invalidate
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections import OrderedDict
@@ -19,6 +21,8 @@ import pyarrow.parquet as pq
 
 MAX_BYTES = 256 * 2**20
 LARGEST_KEPT = MAX_BYTES // 8
+MAX_FILES = 200_000
+"""Files whose hash is remembered: a few tens of megabytes."""
 
 Identity = tuple[int, int, int, int]
 
@@ -36,8 +40,7 @@ class PartitionCache:
     def read(self, path: Path) -> pa.Table:
         """The whole partition, read through one file handle. Raises FileNotFoundError when it is gone."""
         with path.open("rb") as handle:
-            status = os.fstat(handle.fileno())
-            identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+            identity = identity_of(os.fstat(handle.fileno()))
             with self._lock:
                 known = self._kept.get(identity)
                 if known is not None:
@@ -61,3 +64,38 @@ class PartitionCache:
 
 PROCESS_CACHE = PartitionCache()
 """Shared by all lakes of this process: file identities do not collide."""
+
+
+class DigestCache:
+    """Hashes of whole files by file identity; the oldest are dropped first."""
+
+    def __init__(self, max_files: int = MAX_FILES) -> None:
+        """Remember at most `max_files` files."""
+        self._max_files = max_files
+        self._kept: OrderedDict[Identity, str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, path: Path) -> str:
+        """The hash of a file's bytes (16 hex digits). Raises FileNotFoundError when it is gone."""
+        status = path.stat()
+        with self._lock:
+            known = self._kept.get(identity_of(status))
+        if known is not None:
+            return known
+        with path.open("rb") as handle:
+            identity = identity_of(os.fstat(handle.fileno()))
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()[:16]
+        with self._lock:
+            self._kept[identity] = digest
+            while len(self._kept) > self._max_files:
+                self._kept.popitem(last=False)
+        return digest
+
+
+def identity_of(status: os.stat_result) -> Identity:
+    """What tells one state of a file from another: a replaced partition is another inode."""
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+PROCESS_DIGESTS = DigestCache()
+"""Shared by all lakes of this process, as above."""

@@ -27,11 +27,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from flywheel_pipelines.errors import ContractError
-from flywheel_pipelines.lake.cache import PROCESS_CACHE
+from flywheel_pipelines.lake.cache import PROCESS_CACHE, PROCESS_DIGESTS
 from flywheel_pipelines.lake.contracts import TableContract
 from flywheel_pipelines.lake.tables import ALL_TABLES, BATCHES
 
-PART = "part.parquet"
+PARQUET = ".parquet"
+PART = f"part{PARQUET}"
 TEMPORARY_PREFIX = ".writing-"
 ABSENT = "absent"
 MARKER_TIME = "%Y%m%dT%H%M%SZ"
@@ -78,9 +79,10 @@ class Lake:
 
     def cycles(self, table: TableContract, flywheel: str) -> list[date]:
         """The cycles that exist for a flywheel, in order."""
-        return [cycle for cycle in self._cycle_folders(table, flywheel) if self._has_data(table, flywheel, cycle)]
+        return [cycle for cycle in self.cycle_folders(table, flywheel) if self._has_data(table, flywheel, cycle)]
 
-    def _cycle_folders(self, table: TableContract, flywheel: str) -> list[date]:
+    def cycle_folders(self, table: TableContract, flywheel: str) -> list[date]:
+        """The cycles that have a folder, in order; some of them may hold nothing yet."""
         folder = self.root / table.name / f"flywheel={flywheel}"
         if not folder.is_dir():
             return []
@@ -91,7 +93,13 @@ class Lake:
     def _has_data(self, table: TableContract, flywheel: str, cycle: date) -> bool:
         if table.kind == "table" and table.partition_by == ("flywheel", "cycle"):
             return self.has(table, flywheel, cycle)
-        return any((self.root / table.name / f"flywheel={flywheel}" / f"cycle={cycle}").rglob("[!.]*.parquet"))
+        folder = self.root / table.name / f"flywheel={flywheel}" / f"cycle={cycle}"
+        return bool(_names_in(folder)) or any(folder.rglob("[!.]*.parquet"))
+
+    def first_cycle(self, table: TableContract, flywheel: str) -> date | None:
+        """The earliest cycle that exists for a flywheel; looks into no later ones."""
+        folders = self.cycle_folders(table, flywheel)
+        return next((cycle for cycle in folders if self._has_data(table, flywheel, cycle)), None)
 
     def has(self, table: TableContract, flywheel: str, cycle: date) -> bool:
         """Whether a partition was written."""
@@ -100,10 +108,29 @@ class Lake:
     def version(self, table: TableContract, flywheel: str, cycle: date) -> str:
         """Hash of what a partition holds now, or 'absent'. For a ledger: of the batches that count."""
         if table.kind == "ledger":
-            names = sorted(path.stem for path in self._ledger_files(table, flywheel, CycleWindow(cycle, cycle)))
-            return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16] if names else ABSENT
+            return self.versions(table, flywheel, [cycle])[cycle]
         path = self.partition_dir(table, flywheel=flywheel, cycle=cycle) / PART
-        return _hash_file(path) if path.exists() else ABSENT
+        try:
+            return PROCESS_DIGESTS.of(path)
+        except FileNotFoundError:
+            return ABSENT
+
+    def versions(self, table: TableContract, flywheel: str, cycles: Iterable[date]) -> dict[date, str]:
+        """The version of each of some partitions; of a ledger, its batches are listed once for all of them."""
+        if table.kind != "ledger":
+            return {cycle: self.version(table, flywheel, cycle) for cycle in cycles}
+        markers = self._markers(flywheel)
+        by_cycle = "cycle" in table.partition_by
+        return {
+            cycle: ledger_version(
+                name
+                for name in _names_in(
+                    self.partition_dir(table, flywheel=flywheel, **({"cycle": cycle} if by_cycle else {}))
+                )
+                if name in markers
+            )
+            for cycle in cycles
+        }
 
     # -- writing ----------------------------------------------------------------------------------------------------
     def write(self, table: TableContract, data: pa.Table, **partition: str | date) -> WrittenPartition:
@@ -119,7 +146,7 @@ class Lake:
         conformed = table.conform(data)
         path = self.partition_dir(table, **partition) / PART
         write_atomically(path, conformed)
-        return WrittenPartition(path, conformed.num_rows, _hash_file(path))
+        return WrittenPartition(path, conformed.num_rows, PROCESS_DIGESTS.of(path))
 
     def append_batch(
         self, flywheel: str, header: Mapping[str, object], facts: Mapping[TableContract, pa.Table]
@@ -194,21 +221,33 @@ class Lake:
             return self._ledger_files(table, flywheel, window)
         folder = self.root / table.name / f"flywheel={flywheel}"
         if table.partition_by == ("flywheel", "cycle"):
-            cycles = (cycle for cycle in self._cycle_folders(table, flywheel) if cycle in window)
+            cycles = (cycle for cycle in self.cycle_folders(table, flywheel) if cycle in window)
             return [path for path in (folder / f"cycle={cycle}" / PART for cycle in cycles) if path.exists()]
         return sorted(path for path in folder.rglob(PART) if _cycle_in_path(path) in window)
 
     def latest_batch(self, flywheel: str) -> datetime | None:
         """When the newest batch of facts was recorded (to the second); None before the first. Reads names only."""
-        newest = max((path.name for path in self._markers(flywheel).values()), default=None)
+        newest = max(_names_in(self.partition_dir(BATCHES, flywheel=flywheel)), default=None)
         if newest is None:
             return None
         return datetime.strptime(newest.split("-")[0], MARKER_TIME).replace(tzinfo=UTC)
 
+    def batches_in(self, ledger: TableContract, flywheel: str, cycles: Iterable[date]) -> pa.Table:
+        """Rows of `batches` for the batches that some cycles of a ledger hold, in the order of their recording.
+
+        Only the headers of these batches are read, however many the flywheel has.
+        """
+        markers = self._markers(flywheel)
+        folders = (self.partition_dir(ledger, flywheel=flywheel, cycle=cycle) for cycle in cycles)
+        files = sorted({markers[name] for folder in folders for name in _names_in(folder) if name in markers})
+        stored = _stored_schema(BATCHES)
+        rows = pa.RecordBatchReader.from_batches(stored, _batches(BATCHES, files, stored)).read_all()
+        return rows.sort_by([("recorded_at", "ascending"), ("batch_id", "ascending")])
+
     def _markers(self, flywheel: str) -> dict[str, Path]:
         """The batches that count, by id. Their file names start with the time, so that the newest needs no reading."""
         folder = self.partition_dir(BATCHES, flywheel=flywheel)
-        return {path.stem.split("-", 1)[1]: path for path in folder.glob("[!.]*.parquet")}
+        return {name.split("-", 1)[1]: folder / f"{name}.parquet" for name in _names_in(folder)}
 
     def _ledger_files(self, table: TableContract, flywheel: str, window: CycleWindow) -> list[Path]:
         markers = self._markers(flywheel)
@@ -217,13 +256,14 @@ class Lake:
         if "cycle" in table.partition_by:
             folders = [
                 self.partition_dir(table, flywheel=flywheel, cycle=cycle)
-                for cycle in self._cycle_folders(table, flywheel)
+                for cycle in self.cycle_folders(table, flywheel)
                 if cycle in window
             ]
         else:
             folders = [self.partition_dir(table, flywheel=flywheel)]
-        files = (path for folder in folders for path in sorted(folder.glob("[!.]*.parquet")))
-        return [path for path in files if path.stem in markers]
+        return [
+            folder / f"{name}{PARQUET}" for folder in folders for name in sorted(_names_in(folder)) if name in markers
+        ]
 
 
 def write_atomically(path: Path, table: pa.Table) -> None:
@@ -235,7 +275,7 @@ def write_atomically(path: Path, table: pa.Table) -> None:
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
     try:
         with temporary.open("wb") as handle:
-            pq.write_table(table, handle, compression="zstd")
+            _write_parquet(table, handle)
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(temporary, path)
@@ -254,9 +294,34 @@ def content_hash(*parts: object) -> str:
     return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()[:16]
 
 
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()[:16]
+def ledger_version(batch_ids: Iterable[str]) -> str:
+    """The version of a ledger partition that holds these batches, in whatever order they came."""
+    names = sorted(batch_ids)
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16] if names else ABSENT
+
+
+def table_version(data: pa.Table) -> str:
+    """The version that a table partition will have once these conformed rows are written."""
+    written = pa.BufferOutputStream()
+    _write_parquet(data, written)
+    return hashlib.sha256(written.getvalue()).hexdigest()[:16]
+
+
+def _write_parquet(table: pa.Table, where: object) -> None:
+    pq.write_table(table, where, compression="zstd")
+
+
+def _names_in(folder: Path) -> list[str]:
+    """Names, without their ending, of the Parquet files of one folder; those being written are left out.
+
+    A folder of batches grows with history and is listed often, so nothing is made of an entry but its name.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            found = [entry.name for entry in entries]
+    except FileNotFoundError:
+        return []
+    return [name[: -len(PARQUET)] for name in found if name.endswith(PARQUET) and not name.startswith(".")]
 
 
 def _cycle_in_path(path: Path) -> date:

@@ -26,6 +26,19 @@ from flywheel_pipelines.learning.text_model import TextModel
 from flywheel_pipelines.learning.thresholds import floor_rule
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.loop.recorder import Markdown, Recorder, Shown
+from flywheel_pipelines.loop.restated_words import about_batches, about_decisions, about_metrics
+from flywheel_pipelines.loop.restatements import no_changes, restate_decisions, restate_metrics
+from flywheel_pipelines.loop.weighing import weigh
+
+
+def close_cycles(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) -> None:
+    """Every step of closing, for a range of cycles in order; what the job `<flywheel>__close` does."""
+    measure(flywheel, recorder, cycles)
+    score(flywheel, recorder, cycles)
+    fit_model(flywheel, recorder, cycles)
+    choose_references(flywheel, recorder, cycles)
+    refresh_prompts(flywheel, recorder, cycles)
+    weigh(flywheel, recorder, cycles)
 
 
 def measure(
@@ -35,7 +48,8 @@ def measure(
     spec, store = flywheel.spec, recorder.store
     if knowledge_cutoff is not None and knowledge_cutoff.tzinfo is None:
         knowledge_cutoff = knowledge_cutoff.replace(tzinfo=UTC)
-    mature = 0
+    mature, changes = 0, [no_changes()]
+    latest_batch = store.latest_batch(spec.name)
     for cycle in cycles:
         _require_opened(store, spec.name, cycle)
         last_measured = shift_cycle(cycle, spec.cadence, spec.measurement_window - 1)
@@ -45,18 +59,23 @@ def measure(
             spec.metrics,
             knowledge_cutoff=knowledge_cutoff,
             matures_at=cycle_end(last_measured, spec.cadence),
-            latest_batch=store.latest_batch(spec.name),
+            latest_batch=latest_batch,
         )
         read = [(tables.METRIC_LEDGER, cycle), (tables.PUBLISHED_OUTPUTS, cycle)]
+        changes.append(restate_metrics(store, spec.name, cycle, known))
         recorder.write(tables.PERFORMANCE_METRICS, known, cycle, read)
         mature += sum(known.column("is_mature").to_pylist())
-    return {"mature_rows": mature, "knowledge_cutoff": str(knowledge_cutoff or "everything")}
+    shown: Shown = {"mature_rows": mature, "knowledge_cutoff": str(knowledge_cutoff or "everything")}
+    ledgers = (tables.METRIC_LEDGER, tables.REVIEWS)
+    batches = pa.concat_tables([store.batches_in(ledger, spec.name, cycles) for ledger in ledgers])
+    return shown | about_batches(batches) | about_metrics(pa.concat_tables(changes))
 
 
 def score(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) -> Shown:
     """`scored_outputs`: each output against the floor that its cycle was opened with."""
     spec, store = flywheel.spec, recorder.store
     decisions: Shown = {"promote": 0, "hold": 0, "reject": 0}
+    flips = [no_changes()]
     for cycle in cycles:
         seen = flywheel.window(cycle, spec.scoring_model.window)
         manifest = store.read(tables.CYCLE_MANIFEST, spec.name, cycle).to_pylist()[0]
@@ -73,10 +92,11 @@ def score(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) -> Sho
             *flywheel.partitions(store, tables.PUBLISHED_OUTPUTS, seen),
             *flywheel.partitions(store, tables.PERFORMANCE_METRICS, seen),
         ]
+        flips.append(restate_decisions(store, spec.name, cycle, scored))
         recorder.write(tables.SCORED_OUTPUTS, scored, cycle, read)
         for decision in scored.column("decision").to_pylist():
             decisions[decision] = int(str(decisions[decision])) + 1
-    return decisions
+    return decisions | about_decisions(store, spec.name, pa.concat_tables(flips))
 
 
 def fit_model(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) -> Shown:

@@ -53,7 +53,7 @@ def is_synthetic(flywheel: Flywheel, store: Lake, cycle: date) -> bool:
 def _audit(flywheel: Flywheel, store: Lake, cycle: date, rows: pa.Table) -> pa.Table:
     spec = flywheel.spec
     seen = flywheel.window(cycle, spec.corpus.lookback)
-    measured_cycles = store.cycles(tables.METRIC_LEDGER, spec.name)
+    first_measured = store.first_cycle(tables.METRIC_LEDGER, spec.name)
     inputs = AuditInputs(
         generated=store.read(tables.GENERATED_OUTPUTS, spec.name, seen, columns=["text", "segment", "brief_id"]),
         published=store.read(tables.PUBLISHED_OUTPUTS, spec.name, seen, columns=["cycle", "output_id"]),
@@ -63,11 +63,12 @@ def _audit(flywheel: Flywheel, store: Lake, cycle: date, rows: pa.Table) -> pa.T
         prompts=store.read(tables.REFRESHED_PROMPT, spec.name, seen, columns=["cycle", "prompt_version"]),
         momentum=rows,
         thresholds=store.read(tables.THRESHOLDS, spec.name, columns=["recorded_at"]),
-        first_measurements=store.read(tables.METRIC_LEDGER, spec.name, measured_cycles[0], columns=["recorded_at"])
-        if measured_cycles
+        first_measurements=store.read(tables.METRIC_LEDGER, spec.name, first_measured, columns=["recorded_at"])
+        if first_measured
         else tables.METRIC_LEDGER.empty(),
     )
     last_mature = shift_cycle(cycle, spec.cadence, 1 - spec.measurement_window)
-    matured = {known for known in store.cycles(tables.PUBLISHED_OUTPUTS, spec.name) if known <= last_mature}
+    # Of the cycles that are looked at, not of all that there ever were.
+    matured = {known for _, known in flywheel.partitions(store, tables.PUBLISHED_OUTPUTS, seen) if known <= last_mature}
     closed_at = cycle_end(cycle, spec.cadence)
     return audit(gather_evidence(inputs, metric=spec.floor.metric, closed_at=closed_at, matured=matured))

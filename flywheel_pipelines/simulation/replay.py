@@ -24,6 +24,7 @@ from flywheel_pipelines.feedback.archive import ArchiveBatch
 from flywheel_pipelines.instance import open_instance
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake, content_hash
+from flywheel_pipelines.loop.restatements import SOURCE as RESTATEMENT
 from flywheel_pipelines.paths import DataPaths
 from flywheel_pipelines.simulation.dagster_runs import execute_job, load_definitions, replace_earlier
 from flywheel_pipelines.spec import FlywheelSpec
@@ -31,7 +32,7 @@ from flywheel_pipelines.spec import FlywheelSpec
 Feedback = Literal["full", "partial"]
 OnCycle = Callable[[date, int, int], None]
 SOURCE_PREFIX = "replay of "
-OWN_SOURCES = ("quality floor in *", "prompt")
+OWN_SOURCES = ("quality floor in *", "prompt", f"{RESTATEMENT} *")
 """Patterns of what opening a cycle records; a flywheel that holds more than this and a replay is somebody's own."""
 
 

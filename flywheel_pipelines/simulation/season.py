@@ -27,7 +27,6 @@ from flywheel_pipelines.loop import closing, opening
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.loop.opening import OpenOptions
 from flywheel_pipelines.loop.recorder import Recorder
-from flywheel_pipelines.loop.weighing import weigh
 from flywheel_pipelines.loop.writing import Writers
 from flywheel_pipelines.paths import DataPaths
 from flywheel_pipelines.simulation.audience import Audience
@@ -71,13 +70,7 @@ class PlainStage:
 
     def close(self, cycles: Sequence[date], *, is_last: bool) -> None:
         """See `Stage`."""
-        recorder = Recorder(self.store, self.flywheel.name)
-        closing.measure(self.flywheel, recorder, cycles)
-        closing.score(self.flywheel, recorder, cycles)
-        closing.fit_model(self.flywheel, recorder, cycles)
-        closing.choose_references(self.flywheel, recorder, cycles)
-        closing.refresh_prompts(self.flywheel, recorder, cycles)
-        weigh(self.flywheel, recorder, cycles)
+        closing.close_cycles(self.flywheel, Recorder(self.store, self.flywheel.name), cycles)
 
 
 @dataclass(frozen=True)

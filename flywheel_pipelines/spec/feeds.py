@@ -6,16 +6,26 @@ Here: the key `feeds`. Not here: reading files (`feedback.files`), or what a row
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from flywheel_pipelines.spec.presets import filled_in
 from flywheel_pipelines.spec.section import NAME_PATTERN, Name, Section
 
 FeedKind = Literal["briefs", "metrics", "reviews", "outputs", "tickets"]
 NumberFormat = Literal["plain", "1,234.5", "1.234,5", "1 234,5"]
+UNIX_TIME = "%s"
+"""Among `dates`: seconds since 1970, which strptime does not know."""
 REVIEW_MEASURES = ("reviews", "accepted_as_is", "edited", "rejected")
 """Measures that reviews give every output, for metrics to count: `{successes: accepted_as_is, exposure: reviews}`."""
+
+
+def _read_back(day: datetime, written: str) -> datetime:
+    # An offset is written only where the instant has one.
+    return datetime.strptime(day.replace(tzinfo=UTC).strftime(written), written)
 
 
 class SqlSource(Section):
@@ -39,8 +49,15 @@ class DltSource(Section):
     table: str = Field(min_length=1, description="Table of the pipeline's dataset.")
 
 
+def _kind_may_come_from_the_preset(schema: dict[str, Any]) -> None:
+    schema.pop("required", None)
+
+
 class FeedSpec(Section):
     """One kind of file, or one query, that keeps coming in."""
+
+    # What checks YAML against the schema alone (dg check yaml, editors) sees no more than what the owner wrote.
+    model_config = ConfigDict(json_schema_extra=_kind_may_come_from_the_preset)
 
     kind: FeedKind = Field(
         description="briefs: things to produce. metrics: what was measured. reviews: what people said of drafts. "
@@ -109,6 +126,27 @@ class FeedSpec(Section):
         default=True, description="Whether rows far outside an output's history are held for a person to release."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _preset_fills_in(cls, keys: Any) -> Any:
+        return filled_in(keys) if isinstance(keys, Mapping) else keys
+
+    @field_validator("dates")
+    @classmethod
+    def _formats_say_a_day(cls, value: list[str]) -> list[str]:
+        day = datetime(2026, 3, 25, 17, 30, 15)
+        for written in value:
+            try:
+                is_day = written == UNIX_TIME or _read_back(day, written).date() == day.date()
+            except ValueError:
+                is_day = False
+            if not is_day:
+                raise ValueError(
+                    f"{written!r} does not say year, month and day; write them in strptime's letters, "
+                    "such as %Y-%m-%d, %m/%d/%y, or %s for Unix time in seconds"
+                )
+        return value
+
     @field_validator("file_date")
     @classmethod
     def _file_date_is_an_expression(cls, value: str | None) -> str | None:
@@ -130,6 +168,6 @@ class FeedSpec(Section):
 
     @model_validator(mode="after")
     def _events_are_counted(self) -> Self:
-        if self.preset is None and (self.aggregate == "count") != bool(self.events):
+        if (self.aggregate == "count") != bool(self.events):
             raise ValueError("events and aggregate: count go together: write both or neither")
         return self

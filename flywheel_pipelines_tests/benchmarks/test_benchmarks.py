@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from benchmarks import close_cost, lake_reads, llm_throughput, publish, replay
+from benchmarks import close_cost, lake_reads, llm_throughput, publish, replay, restatement
 from benchmarks.measurement import UNITS, Measurement, machine, show, side_by_side
 from flywheel_pipelines.paths import PROJECT_ROOT
 
@@ -53,11 +53,12 @@ def test_the_json_names_machine_and_measurements(capsys: pytest.CaptureFixture[s
     [
         lambda: lake_reads.run(reads=3, rows=100, cycles=2, repeats=1),
         lambda: close_cost.run(short=2, long=3, window=2, briefs=4, repeats=1),
+        lambda: restatement.run(short=6, long=9, outputs=16, repeats=1),
         lambda: replay.run(weeks=8),
         lambda: publish.run(cycles=3, outputs=16, repeats=1),
         lambda: llm_throughput.run(requests=20, concurrency=5, bare=5),
     ],
-    ids=["lake_reads", "close_cost", "replay", "publish", "llm_throughput"],
+    ids=["lake_reads", "close_cost", "restatement", "replay", "publish", "llm_throughput"],
 )
 def test_every_benchmark_runs_at_its_smallest(run) -> None:
     measurements = run()

@@ -227,7 +227,7 @@ def test_a_budget_holds_for_batches_too(server: CountedServer, tmp_path: Path) -
     assert world.rows(tables.LLM_BATCHES) == []
 
 
-def test_a_live_flywheel_has_neither_sensor_nor_collect_job(tmp_path: Path) -> None:
+def test_a_live_flywheel_has_neither_this_sensor_nor_the_collect_job(tmp_path: Path) -> None:
     made = WrittenWorld.make(tmp_path).definitions()
-    assert not made.sensors
+    assert {sensor.name for sensor in made.sensors or []} == {f"{NAME}__inbox"}
     assert {job.name for job in made.jobs or []} == {f"{NAME}__open", f"{NAME}__close"}

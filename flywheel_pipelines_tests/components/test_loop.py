@@ -188,7 +188,8 @@ def test_a_restatement_changes_learning_from_its_cycle_on_and_nothing_that_was_p
     assert changes["brief_outcomes"] == [CLOSED[3]]
     assert changes["scored_outputs"][0] == CLOSED[3]
     assert changes["momentum"] == CLOSED[3:]
-    assert not {*OPEN_TABLES, *LEDGERS} & changes.keys()
+    # What a restatement says of itself is history, which no clean rebuild repeats.
+    assert not ({*OPEN_TABLES, *LEDGERS} - {"restatements"}) & changes.keys()
     assert all(cycle >= CLOSED[3] for cycles in changes.values() for cycle in cycles)
     rows = copied.lake.read(tables.PERFORMANCE_METRICS, FLYWHEEL, CLOSED[3]).to_pylist()
     assert [row["known_at"] for row in rows if row["output_id"] == output] == [datetime(2025, 1, 1, tzinfo=UTC)]

@@ -1,14 +1,14 @@
 """How platforms write days, and what is read from them: once in Python with words, once in SQL for speed.
 
-Here: the key `dates` of a feed. Not here: numbers (`formats`), the weeks and months of archives (`archive.days`), or which
-cycle a day belongs to (`flywheel_pipelines.cycles`).
+Here: the key `dates` of a feed. Not here: numbers (`formats`), the weeks and months of archives (`archive.days`), or
+which cycle a day belongs to (`flywheel_pipelines.cycles`).
 
 The Python parser decides. The SQL expression gives a day only for text that is *plainly* fine, and then the very same
 day; NULL means "ask Python", never "wrong". A property test holds the two together.
 
 Decisions:
-- Only the declared formats count; nothing is guessed from the other rows. 03/04/2026 under %d/%m/%Y is the third of April,
-  and 04/25/2026 is refused there.
+- Only the declared formats count; nothing is guessed from the other rows. 03/04/2026 under %d/%m/%Y is the third of
+  April, and 04/25/2026 is refused there.
 - Where two declared formats read the same text as different days, the cell is refused: the order of a list in a YAML
   file cannot know what a platform meant.
 - A time of day is read only where a format has one, and then it is dropped. With an offset (%z) the day is the one in

@@ -3,8 +3,8 @@
 Here: `NumberFormat` of a feed. Not here: days (`day_formats`), which cells are numbers (`metrics`), or what a missing
 number means for a row (whoever asks).
 
-The Python parser decides. The SQL expression gives a number only for text that is *plainly* fine, and then the very same
-number; NULL means "ask Python", never "wrong". A property test holds the two together.
+The Python parser decides. The SQL expression gives a number only for text that is *plainly* fine, and then the very
+same number; NULL means "ask Python", never "wrong". A property test holds the two together.
 
 Decisions:
 - A thousands separator stands between groups of three, and the first group does not begin with 0: under "1,234.5" the
@@ -29,7 +29,7 @@ MISSING = frozenset({"n/a", "--", "-", "–", "—"})
 """How platforms write that there is no number, casefolded."""
 
 BLANKS = " \t\r\n\f\v\u00a0\u200b\ufeff"
-"""What is taken off both ends of a cell; exports of spreadsheets pad with no-break spaces and stray byte-order marks."""
+"""What is taken off both ends of a cell; spreadsheets pad with no-break spaces and leave byte-order marks behind."""
 
 _SPACES = " \u00a0\u2009\u202f"
 """Space, no-break, thin and narrow no-break space: all of them separate thousands in practice."""

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from flywheel_pipelines.errors import InputFileError
 from flywheel_pipelines.feedback.archive.days import DayFormat
+from flywheel_pipelines.feedback.feeds.fitting import check_fit
 from flywheel_pipelines.feedback.files import RowProblem, read_header, read_table, shown
-from flywheel_pipelines.feedback.files.cells import AGAIN, CellError, names_shown
+from flywheel_pipelines.feedback.files.cells import AGAIN, CellError
 from flywheel_pipelines.feedback.files.reading import SOURCE_ROW
 from flywheel_pipelines.spec import FeedSpec
 
@@ -96,20 +97,16 @@ def headers_of(
     is left out.
 
     Raises:
-        InputFileError: there is no such file, no header in it, or a required column is neither named nor there.
+        InputFileError: there is no such file, no header in it, or a column that is named or required is not there.
     """
-    found = read_header(path)
+    wanted = [*(feed.columns.get(name, name) for name in required), *feed.columns.values()]
+    found = read_header(path, list(dict.fromkeys(wanted)))
     headers: dict[str, str] = {}
     for name in (*required, *optional):
         header = feed.columns.get(name, name)
         if name in required or name in feed.columns or header in found:
             headers[name] = header
-    missing = [name for name in required if headers[name] not in found and name not in feed.columns]
-    if missing:
-        raise InputFileError(
-            f"{path}: no column for {', '.join(missing)}. The header found is: {names_shown(found)}. "
-            f"Say in the feed's columns which of them it is, e.g. columns: {{{missing[0]}: THEIR HEADER}}."
-        )
+    check_fit(path, feed, found, headers)
     return headers, [header for header in found if header and header not in headers.values()]
 
 

@@ -44,7 +44,11 @@ def shown(value: str | None, limit: int = SHOWN) -> str:
     """The value on one line, at most `limit` characters, with control characters and undecodable bytes escaped."""
     if value is None:
         return ""
-    start = value[: limit + 1].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    try:
+        start = value[: limit + 1].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        # Halves of characters, from UTF-16 or from JSON escapes: they stand for no byte.
+        start = value[: limit + 1].encode("utf-8", "backslashreplace").decode()
     visible = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in start)
     return visible if len(visible) <= limit and len(value) <= limit else visible[: limit - 1] + "…"
 
@@ -67,13 +71,13 @@ def too_long(row: int, field: str, value: str, limit: int) -> RowProblem:
 
 
 def not_utf8(row: int, field: str, value: str) -> RowProblem:
-    """The problem of a cell with bytes that are not UTF-8 (in `value` they are lone surrogates)."""
+    """The problem of a cell with bytes or escapes that are no characters (in `value` they are lone surrogates)."""
     return RowProblem(
         row,
         field,
         shown(value),
-        "holds bytes that are not UTF-8, so the characters meant are unknown. "
-        "Save the file as UTF-8 and hand it in again.",
+        "holds bytes that are not UTF-8, so the characters meant are unknown (Windows-1252 and others cannot be told "
+        "apart). Save the file as UTF-8 (in Excel: CSV UTF-8) and hand it in again.",
     )
 
 
@@ -85,14 +89,15 @@ def text_array(values: Sequence[str | None], rows: Sequence[int], field: str) ->
         pass
     problems, decoded = [], []
     for row, value in zip(rows, values, strict=True):
-        is_utf8 = value is None or _is_utf8(value)
-        if not is_utf8:
+        decodable = value is None or is_utf8(value)
+        if not decodable:
             problems.append(not_utf8(row, field, value or ""))
-        decoded.append(value if is_utf8 else None)
+        decoded.append(value if decodable else None)
     return pa.array(decoded, pa.string()), problems
 
 
-def _is_utf8(value: str) -> bool:
+def is_utf8(value: str) -> bool:
+    """Whether every character of the text is one that UTF-8 can write."""
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -1,7 +1,7 @@
-"""Rows of a CSV, TSV or semicolon file, plain or gzipped, as columns of text.
+"""Rows of a CSV, TSV or semicolon table as columns of text.
 
-Here: the delimiter, the header, broken rows (ragged, unclosed quotes, cells without end) and how reading goes on after
-one. Not here: what cells mean.
+Here: broken rows (ragged, unclosed quotes, cells without end) and how reading goes on after one. Not here: where the
+table begins and what its header is (`layout`), or what cells mean.
 
 One unclosed quote must cost one row, not the rest of the file: the lines it swallowed are read again, up to a budget
 that keeps a hostile file from making this quadratic.
@@ -9,78 +9,37 @@ that keeps a hostile file from making this quadratic.
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import io
-from collections import deque
 from collections.abc import Iterator, Sequence
 from operator import itemgetter
-from pathlib import Path
 
 import pyarrow as pa
 
 from flywheel_pipelines.errors import InputFileError
 from flywheel_pipelines.feedback.files.cells import SHOWN, WHOLE_ROW, RowProblem, shown, text_array, too_long
-from flywheel_pipelines.feedback.files.opening import FileKind, open_text
+from flywheel_pipelines.feedback.files.layout import TableLayout, cell_limit, explain
+from flywheel_pipelines.feedback.files.lines import LONGEST_LINE, Lines, LineTooLongError
+from flywheel_pipelines.feedback.files.opening import Source, open_text
 
-DELIMITERS = (",", "\t", ";", "|")
 CHUNK_ROWS = 50_000
 CHUNK_CHARACTERS = 1 << 25
-LONGEST_CELL = 1 << 24
-"""Characters after which Python's csv gives a cell up; else one open quote would hold the whole file in memory."""
-LONGEST_LINE = 1 << 25
 MAX_BLANK_LINES = 1_000_000
 """A packed file of nothing but line breaks is small and would keep us reading for minutes."""
 REREAD_BUDGET = 2_000_000
 """Lines that may be read a second time in one file."""
 
 
-class _LineTooLongError(Exception):
-    """A physical line above LONGEST_LINE; its rest was skipped."""
-
-
-class _Lines:
-    """The physical lines of a file: bounded in length, and able to be read again."""
-
-    def __init__(self, stream: io.TextIOWrapper) -> None:
-        self.number = 0
-        self.of_record: list[str] = []
-        self._stream = stream
-        self._again: deque[str] = deque()
-
-    def __iter__(self) -> _Lines:
-        return self
-
-    def __next__(self) -> str:
-        line = self._again.popleft() if self._again else self._stream.readline(LONGEST_LINE)
-        if not line:
-            raise StopIteration
-        self.number += 1
-        if len(line) >= LONGEST_LINE and line[-1] not in "\r\n":
-            while (rest := self._stream.readline(LONGEST_LINE)) and rest[-1] not in "\r\n":
-                pass
-            self.of_record.append(line[:SHOWN])
-            raise _LineTooLongError
-        self.of_record.append(line)
-        return line
-
-    def reread(self, lines: Sequence[str]) -> None:
-        """Put lines back in front."""
-        self._again.extendleft(reversed(lines))
-        self.number -= len(lines)
-
-
 class CsvRows:
     """Reads the rows below the header, chunk by chunk; `broken_rows` and `broken_cells` fill up on the way."""
 
-    def __init__(self, path: Path, header: list[str], columns: Sequence[str], *, delimiter: str, limit: int) -> None:
+    def __init__(self, source: Source, table: TableLayout, columns: Sequence[str], *, limit: int) -> None:
         """Name what to read. `columns` are names of the header; `limit` is the most characters a cell may have."""
         self.n_rows = 0
         self.broken_rows: list[RowProblem] = []
         self.broken_cells: list[RowProblem] = []
-        self._path, self._header, self._columns = path, header, columns
-        self._delimiter, self._limit = delimiter, limit
-        indexes = [header.index(name) for name in columns]
+        self._source, self._table, self._columns, self._limit = source, table, columns, limit
+        self._header, self._delimiter = table.header, table.delimiter
+        indexes = [table.header.index(name) for name in columns]
         # itemgetter gives a bare cell for a single index; a slice keeps it a sequence.
         self._pick = itemgetter(*indexes) if len(indexes) > 1 else itemgetter(slice(indexes[0], indexes[0] + 1))
         self._budget = REREAD_BUDGET
@@ -89,10 +48,10 @@ class CsvRows:
         self._cells: list[tuple[str | None, ...]] = []
         self._characters = 0
 
-    def chunks(self, kind: FileKind) -> Iterator[list[pa.Array]]:
+    def chunks(self) -> Iterator[list[pa.Array]]:
         """Row numbers and then one text column per wanted column, for some thousands of rows at a time."""
-        with open_text(self._path, kind) as stream, _cell_limit():
-            lines = _Lines(stream)
+        with open_text(self._source) as stream, cell_limit():
+            lines = Lines(stream, first=self._table.first, end=self._table.end)
             # strict: a stray quote is an error instead of a guess.
             records = csv.reader(lines, delimiter=self._delimiter, strict=True)
             is_header = True
@@ -106,13 +65,13 @@ class CsvRows:
                         if len(self._rows) >= CHUNK_ROWS or self._characters >= CHUNK_CHARACTERS:
                             yield self._flush()
                     break
-                except _LineTooLongError:
+                except LineTooLongError:
                     self._put_aside(lines, f"a line of more than {LONGEST_LINE:,} characters", resume=False)
                 except csv.Error as error:
-                    self._put_aside(lines, _explain(error), resume=True)
+                    self._put_aside(lines, explain(error), resume=True)
             yield self._flush()
 
-    def _take(self, record: list[str], lines: _Lines) -> None:
+    def _take(self, record: list[str], lines: Lines) -> None:
         if not record:
             self._skip_blank_line()
             return
@@ -139,7 +98,8 @@ class CsvRows:
         self._n_blank += 1
         if self._n_blank > MAX_BLANK_LINES:
             raise InputFileError(
-                f"{self._path}: has more than {MAX_BLANK_LINES:,} empty lines, which no export has. Look at the file."
+                f"{self._source.path}: has more than {MAX_BLANK_LINES:,} empty lines, which no export has. "
+                "Look at the file."
             )
 
     def _shorten(self, cells: Sequence[str | None]) -> tuple[str | None, ...]:
@@ -151,7 +111,7 @@ class CsvRows:
             kept.append(cell)
         return tuple(kept)
 
-    def _put_aside(self, lines: _Lines, what: str, *, resume: bool) -> None:
+    def _put_aside(self, lines: Lines, what: str, *, resume: bool) -> None:
         """Put a broken record aside; with `resume` its first line only, while the lines after it may be read again."""
         record, first_line = list(lines.of_record), lines.number - len(lines.of_record) + 1
         lines.of_record.clear()
@@ -177,60 +137,5 @@ class CsvRows:
         return arrays
 
 
-def read_csv_header(path: Path, kind: FileKind) -> tuple[list[str], str]:
-    """Column names, trimmed, and the delimiter: the one that splits the first line into the most cells.
-
-    Raises:
-        InputFileError: there is no text, it is not text, or the first row cannot be read as a header.
-    """
-    with open_text(path, kind) as stream, _cell_limit():
-        line = stream.readline(LONGEST_CELL)
-        if not line.strip():
-            raise InputFileError(f"{path}: holds no header in its first line. Write the column names there.")
-        if len(line) >= LONGEST_CELL:
-            raise InputFileError(
-                f"{path}: its first line has no end, expected column names. Export it as CSV in UTF-8."
-            )
-        if "\0" in line:
-            raise InputFileError(f"{path}: is not text (its first line holds NUL bytes). Export it as CSV in UTF-8.")
-        delimiter = max(DELIMITERS, key=lambda candidate: len(_cells_of(line, candidate)))
-        stream.seek(0)
-        try:
-            header = next(csv.reader(iter(lambda: stream.readline(LONGEST_CELL), ""), delimiter=delimiter, strict=True))
-        except csv.Error as error:
-            raise InputFileError(
-                f"{path}: the header cannot be read: {_explain(error)}. Found: {shown(line)}. Correct the first line."
-            ) from error
-    return [name.strip() for name in header], delimiter
-
-
-def _cells_of(line: str, delimiter: str) -> list[str]:
-    try:
-        return next(csv.reader([line], delimiter=delimiter), [])
-    except csv.Error:
-        return []
-
-
-def _explain(error: csv.Error) -> str:
-    text = str(error)
-    if "unexpected end of data" in text:
-        return "a quote is opened and never closed"
-    if "expected after" in text:
-        return "a quote is not closed, or a quote inside a cell is not doubled"
-    if "field limit" in text:
-        return f"a cell of more than {LONGEST_CELL:,} characters"
-    return f"not readable as CSV ({text})"
-
-
 def _delimiter_name(delimiter: str) -> str:
     return "tab" if delimiter == "\t" else delimiter
-
-
-@contextlib.contextmanager
-def _cell_limit() -> Iterator[None]:
-    # The limit is global to Python's csv module; other users of it in this process keep theirs.
-    before = csv.field_size_limit(LONGEST_CELL)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)

@@ -5,7 +5,9 @@ Here: the header, the columns' types, and how dates and numbers are written as t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -91,12 +93,17 @@ def _as_texts(array: pa.Array, date_format: str) -> list[str | None]:
             return [_decoded(value) for value in array.to_pylist()]
         except UnicodeDecodeError:
             return [_decoded(value) for value in array.cast(pa.large_binary()).to_pylist()]
+    if pa.types.is_decimal(kind):
+        return [None if value is None else format(value, "f") for value in array.to_pylist()]
     return [None if value is None else str(value) for value in array.to_pylist()]
 
 
 def _number_as_text(value: float) -> str:
     # Whole counts arrive as doubles wherever a column once held a null; 1000000.0 is to read as 1000000, not 1e+06.
-    return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else repr(value)
+    # Small shares arrive as 1e-05, which is the exponent of Python and not of a spreadsheet that broke an id.
+    if not math.isfinite(value) or not 1e-15 < abs(value) < 1e15:
+        return "0" if value == 0 else repr(value)
+    return f"{value:.0f}" if value.is_integer() else format(Decimal(repr(value)), "f")
 
 
 def _decoded(value: str | bytes | None) -> str | None:
