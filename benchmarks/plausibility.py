@@ -88,6 +88,8 @@ def _remember(connection: duckdb.DuckDBPyConnection, past: Sequence[Report]) -> 
     """The table `known`: of each output and day what was reported last."""
     rows = pa.concat_tables([report.rows.append_column("report", pa.array([number] * report.rows.num_rows, pa.int32()))
                              for number, report in enumerate(past)])  # fmt: skip
+    # Small tables: a second thread costs more than it gives.
+    connection.execute("set threads = 1")
     connection.register("reported", rows)
     connection.execute(
         "create table known as select * exclude (report) from reported "

@@ -259,6 +259,28 @@ def test_of_two_reports_of_a_day_the_later_one_counts_also_when_both_waited(desk
     assert desk.known() == {("cccc", DAY): 5.0}
 
 
+def test_a_row_whose_day_was_reported_anew_since_does_not_win_over_it(desk: Desk) -> None:
+    """The output was published before the second report and the first row was never tried in between."""
+    desk.land(line("cccc", replies=3))
+    desk.publish("cccc")
+    newer = desk.land(line("cccc", replies=5), hours=24)
+    assert retry_unmatched(desk.lake, desk.spec, LATER + timedelta(days=1)) == []
+    assert desk.known() == {("cccc", DAY): 5.0}
+    (event,) = desk.events()
+    assert (event["event"], event["decided_by"]) == ("discarded", "pipeline")
+    assert newer.batch_id in event["note"]
+    assert desk.ids() == []
+
+
+def test_control_a_row_about_another_day_is_matched(desk: Desk) -> None:
+    desk.land(line("cccc", replies=3))
+    desk.publish("cccc")
+    desk.land(line("cccc", day="2026-01-07", replies=5), hours=24)
+    (batch,) = retry_unmatched(desk.lake, desk.spec, LATER + timedelta(days=1))
+    assert batch.n_rows == 1
+    assert desk.known() == {("cccc", DAY): 3.0, ("cccc", DAY + timedelta(days=1)): 5.0}
+
+
 # -- discarded -------------------------------------------------------------------------------------------------------
 def test_what_is_discarded_stays_in_the_table_with_the_note(desk: Desk) -> None:
     desk.land(line("nobody"), line("nobody else"))
