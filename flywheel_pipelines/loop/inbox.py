@@ -24,6 +24,7 @@ from pathlib import Path
 from flywheel_pipelines.errors import FlywheelError, InputFileError
 from flywheel_pipelines.feedback.feeds import FeedBatch
 from flywheel_pipelines.feedback.landing import land_file, record_unusable_file
+from flywheel_pipelines.feedback.sources import period_of
 from flywheel_pipelines.lake.store import Lake, content_hash
 from flywheel_pipelines.spec import FeedSpec, FlywheelSpec
 
@@ -164,8 +165,11 @@ def land(lake: Lake, spec: FlywheelSpec, file: InboxFile, recorded_at: datetime,
 
 
 def _land(lake: Lake, spec: FlywheelSpec, file: InboxFile, recorded_at: datetime, landed: Landed) -> str:
+    period = period_of(spec.feeds[file.feed], file.path)
     try:
-        batch, is_new_batch = land_file(lake, spec, file.feed, file.path, recorded_at=recorded_at, source=file.name)
+        batch, is_new_batch = land_file(
+            lake, spec, file.feed, file.path, recorded_at=recorded_at, source=file.name, period=period
+        )
     except InputFileError as error:
         record_unusable_file(lake, spec, file.feed, file.path, error, recorded_at=recorded_at, source=file.name)
         landed.unusable.append(str(error))

@@ -11,6 +11,7 @@ import pytest
 
 from flywheel_pipelines.feedback.landing import land_file
 from flywheel_pipelines.lake import tables
+from flywheel_pipelines.lake.contracts import TableContract
 from flywheel_pipelines.loop import restatements
 from flywheel_pipelines.loop.closing import close_cycles, measure, score
 from flywheel_pipelines.loop.corrections import correction_due
@@ -121,8 +122,9 @@ def test_a_kill_between_the_book_and_the_metrics_does_not_double_it(world: Writt
         pass
 
     class Recording(Recorder):
-        def write(self, *_: object, **__: object) -> None:
-            raise Killed
+        def write(self, table: TableContract, *_: object, **__: object) -> None:
+            if table is tables.PERFORMANCE_METRICS:
+                raise Killed
 
     with pytest.raises(Killed):
         measure(world.flywheel, Recording(world.lake, NAME), [SECOND])
@@ -225,3 +227,20 @@ def test_a_table_of_a_thousand_changes_stays_short() -> None:
     assert len(lines) == MOST_SHOWN + 4
     assert "o999" in lines[2]
     assert "988 more in the table `restatements`" in lines[-1]
+
+
+def test_a_cycle_whose_window_has_passed_is_closed_again_although_nothing_about_it_came(world: WrittenWorld) -> None:
+    """Provisional is a matter of what is known: once newer facts are, the metrics of a ripe cycle are mature."""
+    world.configure(measurement_window=2)
+    close(world, THIRD)
+    assert set(world.lake.values(tables.PERFORMANCE_METRICS, NAME, THIRD, "is_mature").to_pylist()) == {False}
+    path = world.root / "outputs-later.csv"
+    path.write_text(f"brief_id,week,segment,title\nb,{WEEKS[6]},garages,Later\n", encoding="utf-8")
+    land_file(world.lake, world.spec, "leads", path, recorded_at=later(WEEKS[6]))
+    due = correction_due(world.lake, world.spec)
+    assert due is not None
+    assert (due.touched, due.ripened, due.first, due.last) == ((), (THIRD,), THIRD, THIRD)
+    assert "the measurement window" in due.words
+    close(world, THIRD)
+    assert correction_due(world.lake, world.spec) is None
+    assert set(world.lake.values(tables.PERFORMANCE_METRICS, NAME, THIRD, "is_mature").to_pylist()) == {True}
