@@ -24,6 +24,7 @@ from flywheel_pipelines.feedback.feeds.batch import (
     problems_of,
     quarantine_table,
 )
+from flywheel_pipelines.feedback.feeds.briefs import period_of_briefs
 from flywheel_pipelines.feedback.feeds.built_in import feed_named
 from flywheel_pipelines.feedback.feeds.metric_columns import measures_of
 from flywheel_pipelines.feedback.feeds.outputs import read_outputs
@@ -134,6 +135,9 @@ def check_feed(spec: FlywheelSpec, feed_name: str) -> None:
 
 def _briefs(incoming: Incoming) -> FeedBatch:
     spec = incoming.spec
+    period = period_of_briefs(incoming.path, incoming.feed, incoming.period)
+    # Days from a file's name say what its rows mean, so they are part of what the batch is.
+    days = [f"{period[0]} {period[1]}"] if period else []
     return read_briefs(
         incoming.path,
         incoming.feed,
@@ -141,8 +145,9 @@ def _briefs(incoming: Incoming) -> FeedBatch:
         cadence=spec.cadence,
         recorded_at=incoming.recorded_at,
         feed_name=incoming.feed_name,
-        batch_id=batch_id_of(incoming, spec.name, spec.cadence),
+        batch_id=batch_id_of(incoming, spec.name, spec.cadence, *days),
         source=incoming.source_name,
+        period=period,
     )
 
 

@@ -83,6 +83,60 @@ def test_a_name_of_the_feed_that_is_no_role_renames_a_field(tmp_path: Path) -> N
     assert json.loads(batch.facts[BRIEF_LEDGER].to_pylist()[0]["fields"]) == {"keyword": "dog beds"}
 
 
+SHOP = """Handle,Title,Body (HTML),Type,Variant SKU
+mug,A mug,<p>Holds tea</p>,Kitchen,M-1
+mug,,,,M-2
+lamp,A lamp,<p>Shines</p>,,L-1
+"""
+
+
+def shop(folder: Path, name: str = "2026-01-08 products.csv", text: str = SHOP) -> FeedBatch:
+    feed = FeedSpec.model_validate({"preset": "shopify", "path": "shop/*"})
+    path = write(folder, text.rstrip(), name=name)
+    return read_briefs(path, feed, flywheel="shop", cadence=Cadence.WEEKLY, recorded_at=NOW)
+
+
+def test_products_are_wanted_in_the_cycle_of_the_day_in_the_name_of_their_file(tmp_path: Path) -> None:
+    assert shop(tmp_path).facts[BRIEF_LEDGER].column("cycle").to_pylist() == [MONDAY] * 3
+
+
+def test_the_row_of_a_variant_leaves_blank_what_stays(tmp_path: Path) -> None:
+    rows = shop(tmp_path).facts[BRIEF_LEDGER].to_pylist()
+    assert [(row["brief_id"], row["title"], row["segment"]) for row in rows] == [
+        ("mug", "A mug", "Kitchen"),
+        ("mug", "A mug", "Kitchen"),
+        ("lamp", "A lamp", "all"),
+    ]
+    assert json.loads(rows[1]["fields"]) == {"body": "<p>Holds tea</p>", "Variant SKU": "M-2"} | {
+        key: value for key, value in json.loads(rows[0]["fields"]).items() if key not in ("body", "Variant SKU")
+    }
+
+
+def test_control_another_brief_keeps_its_own_blanks(tmp_path: Path) -> None:
+    batch = briefs(tmp_path, "l1,2026-01-08,dental,en,no time", "l2,2026-01-08,,,", "l1,2026-01-15,,,")
+    assert [row["segment"] for row in batch.facts[BRIEF_LEDGER].to_pylist()] == ["dental", "all", "all"]
+
+
+def test_a_file_whose_name_holds_no_day_needs_a_column_of_dates(tmp_path: Path) -> None:
+    with pytest.raises(InputFileError, match="no column for date"):
+        shop(tmp_path, "products.csv")
+
+
+def test_dates_of_the_rows_go_before_a_period(tmp_path: Path) -> None:
+    path = write(tmp_path, "brief_id,date", "b1,2026-01-08")
+    feed = FeedSpec(kind="briefs", path="*")
+    days = (date(2026, 3, 2), date(2026, 3, 8))
+    batch = read_briefs(path, feed, flywheel="content", cadence=Cadence.WEEKLY, recorded_at=NOW, period=days)
+    assert batch.facts[BRIEF_LEDGER].column("cycle").to_pylist() == [MONDAY]
+
+
+def test_briefs_are_dated_as_the_feed_says(tmp_path: Path) -> None:
+    feed = FeedSpec(kind="briefs", path="*", dates=["%d.%m.%Y"])
+    path = write(tmp_path, "brief_id,date", "b1,08.01.2026", "b2,2026-01-08")
+    batch = read_briefs(path, feed, flywheel="content", cadence=Cadence.WEEKLY, recorded_at=NOW)
+    assert (batch.n_rows, put_aside(batch)) == (1, [(2, "date")])
+
+
 def test_a_file_may_call_a_field_like_one_of_our_names(tmp_path: Path) -> None:
     batch = briefs(tmp_path, "l1,2026-01-08,dental,mine", header="lead,date,industry,brief_id")
     (row,) = batch.facts[BRIEF_LEDGER].to_pylist()

@@ -4,7 +4,9 @@ Not here: the briefs of a cycle as they are produced (`production.briefs`), or w
 
 Decisions:
 - A brief's cycle is the cycle of its date. The same brief in two cycles is wanted twice.
-- The same brief again, in this file or in a later one, corrects it: the row recorded last counts.
+- The same brief again, in this file or in a later one, corrects it: the row recorded last counts. Within a file, what
+  such a row leaves blank stays as the row above it said: exports of shops repeat a product for each of its variants.
+- A file without a column of dates is about the first day of its period: the one that is given, or the one in its name.
 - Whatever the feed gives no role becomes a field of the brief, under its own header; empty cells are left out.
 """
 
@@ -13,22 +15,23 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from flywheel_pipelines.cycles import Cadence, cycle_of
-from flywheel_pipelines.feedback.feeds.batch import FeedBatch, RowsInProgress, feed_batch_id
+from flywheel_pipelines.feedback.feeds.batch import Days, FeedBatch, RowsInProgress, feed_batch_id
+from flywheel_pipelines.feedback.feeds.day_formats import parse_day
 from flywheel_pipelines.feedback.feeds.rows import (
     AGAIN,
     CellError,
     FeedRow,
-    checked_day,
     checked_name,
     checked_text,
     headers_of,
     read_rows,
 )
-from flywheel_pipelines.feedback.files import RowProblem
+from flywheel_pipelines.feedback.files import RowProblem, file_period, read_header
 from flywheel_pipelines.lake.tables import BRIEF_LEDGER
 from flywheel_pipelines.spec import FeedSpec
 
@@ -51,6 +54,7 @@ def read_briefs(
     feed_name: str | None = None,
     batch_id: str | None = None,
     source: str | None = None,
+    period: Days | None = None,
 ) -> FeedBatch:
     """Read one file of briefs into facts for `brief_ledger`.
 
@@ -64,12 +68,15 @@ def read_briefs(
         feed_name: the feed's name in the flywheel's YAML.
         batch_id: the id of the batch; None: hash of the file and of how it is read.
         source: where the file comes from, in words; None: its name.
+        period: the days of a file without a column of dates; None: those in its name.
 
     Raises:
         InputFileError: the file cannot be used at all, or has no column for brief_id or date.
     """
     path = Path(path)
-    headers, others = headers_of(path, feed, required=REQUIRED, optional=OPTIONAL)
+    period = period_of_briefs(path, feed, period)
+    required = REQUIRED if period is None else ("brief_id",)
+    headers, others = headers_of(path, feed, required=required, optional=OPTIONAL)
     renamed = {header: name for name, header in feed.columns.items() if name not in (*REQUIRED, *OPTIONAL)}
     # In the order of the file, which is the order its author reads it in. Fields get a prefix, since a header may be
     # called like one of our own names.
@@ -78,13 +85,33 @@ def read_briefs(
     batch_id = batch_id or feed_batch_id(path, feed, flywheel, cadence)
     batch = RowsInProgress(BRIEF_LEDGER, source or path.name, batch_id, recorded_at, feed_name)
     batch.put_unreadable(rows.unreadable)
-    for row in rows:
-        fact, problems = _brief(row, rows.headers, list(fields), cadence)
+    above: dict[tuple[str | None, str | None], FeedRow] = {}
+    for found in rows:
+        key = (found.cells["brief_id"], found.cells.get("date"))
+        row = _with_blanks_filled(found, above.get(key))
+        fact, problems = _brief(row, rows.headers, list(fields), feed.dates, period, cadence)
         if problems:
             batch.put_aside(problems, "invalid", row.raw)
         else:
+            above[key] = row
             batch.accept(row.source_row, [fact])
     return batch.finish()
+
+
+def period_of_briefs(path: Path, feed: FeedSpec, given: Days | None = None) -> Days | None:
+    """The days of a file without a column of dates: those given, else those in its name; None for any other file.
+
+    Raises:
+        InputFileError: the file cannot be read, or what its name holds is no day.
+    """
+    header = feed.columns.get("date", "date")
+    return None if header in read_header(path, [header]) else given or file_period(path, feed)
+
+
+def _with_blanks_filled(row: FeedRow, above: FeedRow | None) -> FeedRow:
+    if above is None:
+        return row
+    return replace(row, cells={name: cell or above.cells[name] for name, cell in row.cells.items()})
 
 
 def _absent_fields(renamed: Mapping[str, str], others: list[str]) -> dict[str, str]:
@@ -93,14 +120,21 @@ def _absent_fields(renamed: Mapping[str, str], others: list[str]) -> dict[str, s
 
 
 def _brief(
-    row: FeedRow, headers: Mapping[str, str], fields: list[str], cadence: Cadence
+    row: FeedRow,
+    headers: Mapping[str, str],
+    fields: list[str],
+    dates: list[str],
+    period: Days | None,
+    cadence: Cadence,
 ) -> tuple[dict[str, object], list[RowProblem]]:
     """What one row says, and everything that is wrong with it."""
     problems: list[RowProblem] = []
     fact: dict[str, object] = {"segment": DEFAULT_SEGMENT, "locale": None}
+    if period is not None:
+        fact["date"] = period[0]
     checks = {
         "brief_id": lambda value: checked_name(value, "the id of the brief"),
-        "date": checked_day,
+        "date": lambda value: parse_day(value, dates),
         "segment": lambda value: checked_name(value or DEFAULT_SEGMENT, "the short name of a group"),
         "title": checked_text,
         "locale": _checked_locale,
