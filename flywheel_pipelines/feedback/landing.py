@@ -13,7 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from flywheel_pipelines.errors import FlywheelError, InputFileError
-from flywheel_pipelines.feedback.feeds import FeedBatch, Incoming, Release, read_briefs, read_metrics
+from flywheel_pipelines.feedback.attribution import attribute
+from flywheel_pipelines.feedback.feeds import FeedBatch, Incoming, Release, read_briefs
 from flywheel_pipelines.feedback.feeds.batch import (
     WHOLE_FILE,
     Days,
@@ -23,8 +24,10 @@ from flywheel_pipelines.feedback.feeds.batch import (
     problems_of,
     quarantine_table,
 )
+from flywheel_pipelines.feedback.feeds.metric_columns import measures_of
+from flywheel_pipelines.feedback.feeds.outputs import read_outputs
 from flywheel_pipelines.feedback.files import RowProblem, check_file, shown
-from flywheel_pipelines.feedback.known_outputs import KnownOutputs
+from flywheel_pipelines.feedback.measuring import read_measurements
 from flywheel_pipelines.lake.store import Lake, content_hash
 from flywheel_pipelines.lake.tables import QUARANTINE, QUARANTINE_EVENTS
 from flywheel_pipelines.spec import FlywheelSpec
@@ -65,7 +68,7 @@ def land_file(
     facts = {table: rows for table, rows in batch.facts.items() if rows.num_rows}
     if release is not None:
         facts[QUARANTINE_EVENTS] = _events(release, batch.batch_id, recorded_at)
-    return batch, lake.append_batch(spec.name, batch.header, facts)
+    return batch, lake.append_batch(spec.name, batch.header, facts, batch.parts)
 
 
 def read_file(
@@ -128,11 +131,6 @@ def check_feed(spec: FlywheelSpec, feed_name: str) -> None:
         )
 
 
-def measures_of(spec: FlywheelSpec) -> list[str]:
-    """Everything that the flywheel's metrics count, in alphabetical order."""
-    return sorted({name for metric in spec.metrics.values() for name in (metric.successes, metric.exposure)})
-
-
 def _briefs(incoming: Incoming) -> FeedBatch:
     spec = incoming.spec
     return read_briefs(
@@ -147,26 +145,20 @@ def _briefs(incoming: Incoming) -> FeedBatch:
     )
 
 
-def _metrics(incoming: Incoming) -> FeedBatch:
-    spec = incoming.spec
-    measures = measures_of(spec)
-    return read_metrics(
-        incoming.path,
-        incoming.feed,
-        measures=measures,
-        outputs=KnownOutputs(incoming.lake, spec.name),
-        recorded_at=incoming.recorded_at,
-        rates=list(spec.metrics.values()),
-        feed_name=incoming.feed_name,
-        batch_id=batch_id_of(incoming, *measures),
-        source=incoming.source_name,
+def _outputs(incoming: Incoming) -> FeedBatch:
+    return read_outputs(
+        incoming,
+        lambda texts: attribute(incoming.lake, incoming.spec, incoming.feed.model_copy(update=_BY_ID), texts),
     )
 
+
+_BY_ID = {"join": "output_id"}
 
 # Kinds of feeds and who reads them; a reader takes an Incoming, reads the lake at most, and writes nothing.
 _READERS: dict[str, Callable[[Incoming], FeedBatch]] = {
     "briefs": _briefs,
-    "metrics": _metrics,
+    "metrics": read_measurements,
+    "outputs": _outputs,
 }
 
 

@@ -49,24 +49,26 @@ def measure(
     if knowledge_cutoff is not None and knowledge_cutoff.tzinfo is None:
         knowledge_cutoff = knowledge_cutoff.replace(tzinfo=UTC)
     mature, changes = 0, [no_changes()]
-    latest_batch = store.latest_batch(spec.name)
+    latest_batch = store.latest_batch(spec.name, up_to=knowledge_cutoff)
     for cycle in cycles:
         _require_opened(store, spec.name, cycle)
         last_measured = shift_cycle(cycle, spec.cadence, spec.measurement_window - 1)
         known = performance_view(
             store.read(tables.METRIC_LEDGER, spec.name, cycle),
+            store.read(tables.METRIC_REPLACEMENTS, spec.name, cycle),
             store.read(tables.PUBLISHED_OUTPUTS, spec.name, cycle, columns=["output_id"]),
             spec.metrics,
             knowledge_cutoff=knowledge_cutoff,
             matures_at=cycle_end(last_measured, spec.cadence),
             latest_batch=latest_batch,
         )
-        read = [(tables.METRIC_LEDGER, cycle), (tables.PUBLISHED_OUTPUTS, cycle)]
+        ledgers = (tables.METRIC_LEDGER, tables.METRIC_REPLACEMENTS, tables.PUBLISHED_OUTPUTS)
+        read = [(table, cycle) for table in ledgers]
         changes.append(restate_metrics(store, spec.name, cycle, known))
         recorder.write(tables.PERFORMANCE_METRICS, known, cycle, read)
         mature += sum(known.column("is_mature").to_pylist())
     shown: Shown = {"mature_rows": mature, "knowledge_cutoff": str(knowledge_cutoff or "everything")}
-    ledgers = (tables.METRIC_LEDGER, tables.REVIEWS)
+    ledgers = (tables.METRIC_LEDGER, tables.METRIC_REPLACEMENTS, tables.REVIEWS)
     batches = pa.concat_tables([store.batches_in(ledger, spec.name, cycles) for ledger in ledgers])
     return shown | about_batches(batches) | about_metrics(pa.concat_tables(changes))
 
