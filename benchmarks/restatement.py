@@ -37,7 +37,10 @@ from flywheel_pipelines.loop.corrections import correction_due
 NAME = "restatement"
 Result = TypeVar("Result")
 FEED = "counts"
-FEEDS: dict[str, Any] = {FEED: {"kind": "metrics", "path": f"{FEED}/*.csv", "columns": {"date": "day"}}}
+FEEDS: dict[str, Any] = {
+    # What is corrected here is out of all proportion, and must not be held.
+    FEED: {"kind": "metrics", "path": f"{FEED}/*.csv", "columns": {"date": "day"}, "hold_implausible": False}
+}
 CANDIDATES = 4
 PLAYED = 4
 """Cycles that are really played; the corrections are about all of them but the first."""

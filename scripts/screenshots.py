@@ -1,7 +1,8 @@
 """Pictures of the Dagster UI for the documentation: `python scripts/screenshots.py --data DIR [--out docs/img]`.
 
 DIR is a data directory on which `flywheel demo` has run. The command starts the UI on it, takes the pictures in
-headless Chromium and stops both again. `momentum.png` is the plot that the demo left in `DIR/reports`.
+headless Chromium and stops both again. `momentum.png` is the plot that the demo left in `DIR/reports`. For the last two
+a simulated correction is dropped into the inbox, which the sensor finds and closes again, so DIR is changed by it.
 
 Here: driving a browser, and which page each picture shows. Not here: what the pages say (`components/`).
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
+import csv
 import itertools
 import json
 import os
@@ -30,8 +32,10 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
+from flywheel_pipelines.cli.shared import spec_named
+from flywheel_pipelines.feedback.landing import measures_of
+from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
-from flywheel_pipelines.lake.tables import MOMENTUM
 
 PROJECT = Path(__file__).resolve().parent.parent
 CHROMIUM_FLAGS = (
@@ -40,6 +44,7 @@ CHROMIUM_FLAGS = (
 )  # fmt: skip
 THEME_KEY = "dagster-theme"
 SENSOR_TAG = "dagster/sensor_name"
+LOCATION = "flywheel-pipelines"
 MAX_BYTES = 300_000
 Box = tuple[float, float, float, float]
 
@@ -230,7 +235,7 @@ def _wait(condition: Any, what: str, seconds: float = 60) -> None:
 
 def shots(data: Path, flywheel: str) -> list[Shot]:
     """The pictures of one flywheel; the asset is shown at the last cycle that was closed."""
-    cycles = Lake(data / "lake").cycles(MOMENTUM, flywheel)
+    cycles = Lake(data / "lake").cycles(tables.MOMENTUM, flywheel)
     if not cycles:
         raise SystemExit(f"{flywheel} has no closed cycle in {data}. Run `flywheel demo` on it first.")
     graph = urllib.parse.quote(f'group:"{flywheel}"')
@@ -243,6 +248,41 @@ def shots(data: Path, flywheel: str) -> list[Shot]:
         Shot("momentum_asset", momentum, (1500, 1100), "lift_cumulative", clip=(240, 0, 1260, 1100)),
         Shot("generated_outputs", generated, (1500, 1000), "requests", clip=(240, 0, 1260, 1000), theme="Dark"),
     ]
+
+
+def shots_of_correction(flywheel: str, last: str) -> list[Shot]:
+    """The pictures that show what became of a correction; `last` is the last cycle that was closed again."""
+    scores = f"/assets/{flywheel}/scored_outputs?view=partitions&partition={last}"
+    sensor = f"/locations/__repository__@{LOCATION}/sensors/{flywheel}__inbox"
+    return [
+        Shot("inbox_sensor", sensor, (1500, 900), "Requested", clip=(240, 0, 1260, 900)),
+        Shot("restatement", scores, (1500, 1100), "decisions_flipped", clip=(240, 0, 1260, 1100)),
+    ]
+
+
+def drop_correction(data: Path, flywheel: str) -> None:
+    """Put a simulated correction into the inbox: half of what promoted outputs of a cycle achieved is taken back."""
+    lake, spec = Lake(data / "lake"), spec_named(flywheel)
+    name, feed = next((name, feed) for name, feed in spec.feeds.items() if feed.kind == "metrics")
+    cycle = lake.cycles(tables.MOMENTUM, flywheel)[-3]
+    scored = lake.read(tables.SCORED_OUTPUTS, flywheel, cycle).to_pylist()
+    promoted = [row["output_id"] for row in scored if row["decision"] == "promote"][:3]
+    days: dict[tuple[str, Any], dict[str, float]] = {}
+    for row in sorted(lake.read(tables.METRIC_LEDGER, flywheel, cycle).to_pylist(), key=lambda row: row["recorded_at"]):
+        if row["output_id"] in promoted:
+            days.setdefault((row["output_id"], row["measured_on"]), {})[row["measure"]] = row["value"]
+    measures = measures_of(spec)
+    header = [feed.columns.get(column, column) for column in ("output_id", "date", *measures)]
+    path = next((data / "inbox").glob(str(feed.path))).with_name("simulated-correction.csv")
+    partial = path.with_name(f"{path.name}.part")
+    with partial.open("w", encoding="utf-8", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(header)
+        for (output, day), counts in sorted(days.items()):
+            halved = {**counts, spec.metric.successes: counts[spec.metric.successes] // 2}
+            writer.writerow([output, day, *(int(halved[measure]) for measure in measures)])
+    partial.rename(path)
+    sys.stdout.write(f"{path} ({len(promoted)} outputs of {cycle}, feed {name})\n")
 
 
 def main() -> None:
@@ -259,6 +299,10 @@ def main() -> None:
     pictures = {"momentum": (data / "reports" / f"{arguments.flywheel}_momentum.png").read_bytes()}
     with user_interface(data, arguments.port) as base, browser(arguments.browser) as page:
         for shot in shots(data, arguments.flywheel):
+            pictures[shot.name] = take(page, base, shot)
+        drop_correction(data, arguments.flywheel)
+        run = wait_for_correction(base, f"{arguments.flywheel}__close")
+        for shot in shots_of_correction(arguments.flywheel, run["tags"]["dagster/asset_partition_range_end"]):
             pictures[shot.name] = take(page, base, shot)
     for name, png in pictures.items():
         path = arguments.out / f"{name}.png"
