@@ -95,9 +95,7 @@ def _remember(connection: duckdb.DuckDBPyConnection, past: Sequence[Report]) -> 
     )
 
 
-def _judge(
-    connection: duckdb.DuckDBPyConnection, rows: pa.Table, rates: Sequence[RateMetric]
-) -> list[ImplausibleRow]:
+def _judge(connection: duckdb.DuckDBPyConnection, rows: pa.Table, rates: Sequence[RateMetric]) -> list[ImplausibleRow]:
     connection.register("facts", rows)
     return find_implausible(connection, rates)
 

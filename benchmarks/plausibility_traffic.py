@@ -95,9 +95,7 @@ class Traffic:
             yield Report(START + timedelta(weeks=now), pa.table(columns))
 
 
-def audience_season(
-    kind: AudienceKind, outputs: int, cycles: int, rng: np.random.Generator
-) -> Iterator[Report]:
+def audience_season(kind: AudienceKind, outputs: int, cycles: int, rng: np.random.Generator) -> Iterator[Report]:
     """Reports of the project's simulated audience: late counts, bots and their removal, seasons, tastes; all honest."""
     options = {f"choice {number}": ["plain", "bold", "odd"] for number in range(6)}
     audience = Audience(kind, seed=int(rng.integers(2**31)), choices=options, read=json.loads)
@@ -120,9 +118,7 @@ def audience_season(
             "output_id": [row[0] for row in good],
             "cycle": [START + timedelta(weeks=int(row[0].split("-")[0])) for row in good],
             "measured_on": [date.fromisoformat(row[1]) for row in good],
-            **{
-                measure: [float(row[2 + at]) for row in good] for at, measure in enumerate(kind.measures)
-            },
+            **{measure: [float(row[2 + at]) for row in good] for at, measure in enumerate(kind.measures)},
         }
         yield Report(cycle, pa.table(columns))
 

@@ -29,7 +29,8 @@ Feed = Annotated[str | None, typer.Option("--feed", help="Only rows of this feed
 Problem = Annotated[
     str | None,
     typer.Option(
-        "--problem", help="Only rows with this problem: unreadable, invalid, unmatched, ambiguous, held, conflict, stale."
+        "--problem",
+        help="Only rows with this problem: unreadable, invalid, unmatched, ambiguous, held, conflict, stale.",
     ),
 ]
 Batch = Annotated[str | None, typer.Option("--batch", help="Only rows of the batch whose id starts like this.")]

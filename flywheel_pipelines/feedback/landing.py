@@ -13,12 +13,12 @@ from pathlib import Path
 import pyarrow as pa
 
 from flywheel_pipelines.errors import FlywheelError, InputFileError
+from flywheel_pipelines.feedback.attribution import attribute
 from flywheel_pipelines.feedback.feeds import (
     FeedBatch,
     Incoming,
     Release,
     read_briefs,
-    read_metrics,
     read_reviews,
     read_tickets,
 )
@@ -32,10 +32,13 @@ from flywheel_pipelines.feedback.feeds.batch import (
     quarantine_table,
 )
 from flywheel_pipelines.feedback.feeds.built_in import feed_named
+from flywheel_pipelines.feedback.feeds.metric_columns import measures_of
+from flywheel_pipelines.feedback.feeds.outputs import read_outputs
 from flywheel_pipelines.feedback.files import RowProblem, check_file, shown
+from flywheel_pipelines.feedback.measuring import read_measurements
 from flywheel_pipelines.lake.store import Lake, content_hash
-from flywheel_pipelines.lake.tables import PUBLISHED_OUTPUTS, QUARANTINE, QUARANTINE_EVENTS
-from flywheel_pipelines.spec import REVIEW_MEASURES, FlywheelSpec
+from flywheel_pipelines.lake.tables import QUARANTINE, QUARANTINE_EVENTS
+from flywheel_pipelines.spec import FlywheelSpec
 
 __all__ = ["Release", "land_file", "measures_of", "read_file", "record_unusable_file"]
 
@@ -73,7 +76,7 @@ def land_file(
     facts = {table: rows for table, rows in batch.facts.items() if rows.num_rows}
     if release is not None:
         facts[QUARANTINE_EVENTS] = _events(release, batch.batch_id, recorded_at)
-    return batch, lake.append_batch(spec.name, batch.header, facts)
+    return batch, lake.append_batch(spec.name, batch.header, facts, batch.parts)
 
 
 def read_file(
@@ -136,12 +139,6 @@ def check_feed(spec: FlywheelSpec, feed_name: str) -> None:
         )
 
 
-def measures_of(spec: FlywheelSpec) -> list[str]:
-    """Everything that the flywheel's metrics count in files, in alphabetical order; reviews are no such file."""
-    counted = {name for metric in spec.metrics.values() for name in (metric.successes, metric.exposure)}
-    return sorted(counted.difference(REVIEW_MEASURES))
-
-
 def _briefs(incoming: Incoming) -> FeedBatch:
     spec = incoming.spec
     return read_briefs(
@@ -156,27 +153,20 @@ def _briefs(incoming: Incoming) -> FeedBatch:
     )
 
 
-def _metrics(incoming: Incoming) -> FeedBatch:
-    spec = incoming.spec
-    measures = measures_of(spec)
-    published = incoming.lake.read(PUBLISHED_OUTPUTS, spec.name, columns=["output_id", "cycle"])
-    return read_metrics(
-        incoming.path,
-        incoming.feed,
-        measures=measures,
-        outputs=dict(zip(published["output_id"].to_pylist(), published["cycle"].to_pylist(), strict=True)),
-        recorded_at=incoming.recorded_at,
-        rates=list(spec.metrics.values()),
-        feed_name=incoming.feed_name,
-        batch_id=batch_id_of(incoming, *measures),
-        source=incoming.source_name,
+def _outputs(incoming: Incoming) -> FeedBatch:
+    return read_outputs(
+        incoming,
+        lambda texts: attribute(incoming.lake, incoming.spec, incoming.feed.model_copy(update=_BY_ID), texts),
     )
 
+
+_BY_ID = {"join": "output_id"}
 
 # Kinds of feeds and who reads them; a reader takes an Incoming, reads the lake at most, and writes nothing.
 _READERS: dict[str, Callable[[Incoming], FeedBatch]] = {
     "briefs": _briefs,
-    "metrics": _metrics,
+    "metrics": read_measurements,
+    "outputs": _outputs,
     "reviews": read_reviews,
     "tickets": read_tickets,
 }

@@ -1,6 +1,6 @@
 """The latest-known view of the metric ledger for one cycle.
 
-Here: latest wins up to the knowledge cutoff, measures become metrics, and whether the window has passed.
+Here: latest wins up to the knowledge cutoff, exports that replace a range of days, measures become metrics, and whether the window has passed.
 Not here: how rows came into the ledger, or what a value means for an output (`learning`).
 """
 
@@ -15,15 +15,30 @@ import pyarrow as pa
 from flywheel_pipelines.lake.tables import PERFORMANCE_METRICS
 from flywheel_pipelines.spec import RateMetric
 
-_QUERY = """
-with known as (
+_KNOWN = """
+with replaced as (
+    select feed, first_day, last_day, recorded_at, batch_id
+    from replacements
+    where $cutoff is null or recorded_at <= $cutoff
+),
+known as (
     select output_id, measure, measured_on, value, recorded_at
     from ledger
-    where $cutoff is null or recorded_at <= $cutoff
+    where
+        ($cutoff is null or recorded_at <= $cutoff)
+        and not exists (
+            select 1 from replaced
+            where
+                replaced.feed = ledger.feed
+                and ledger.measured_on between replaced.first_day and replaced.last_day
+                and (replaced.recorded_at, replaced.batch_id) > (ledger.recorded_at, ledger.batch_id)
+        )
     qualify row_number() over (
         partition by output_id, measure, measured_on order by recorded_at desc, batch_id desc, source_row desc
     ) = 1
-),
+)
+"""
+_QUERY = f"""{_KNOWN},
 measured as (
     select
         wanted.position,
@@ -51,8 +66,25 @@ order by position, output_id
 """
 
 
+def known_measurements(ledger: pa.Table, replacements: pa.Table, knowledge_cutoff: datetime | None = None) -> pa.Table:
+    """The value that counts of every output, measure and day: output_id, measure, measured_on, value, recorded_at.
+
+    Args:
+        ledger: rows of `metric_ledger` for one cycle.
+        replacements: rows of `metric_replacements` for the cycle.
+        knowledge_cutoff: keep what was recorded up to here; None keeps everything.
+    """
+    with duckdb.connect() as connection:
+        connection.execute("set timezone = 'UTC'")
+        connection.register("ledger", ledger)
+        connection.register("replacements", replacements)
+        query = f"{_KNOWN} select * from known order by output_id, measure, measured_on"
+        return connection.execute(query, {"cutoff": knowledge_cutoff}).to_arrow_table()
+
+
 def performance_view(
     ledger: pa.Table,
+    replacements: pa.Table,
     published: pa.Table,
     metrics: Mapping[str, RateMetric],
     *,
@@ -64,22 +96,24 @@ def performance_view(
 
     Args:
         ledger: rows of `metric_ledger` for the cycle.
+        replacements: rows of `metric_replacements` for the cycle. What a feed said of these days before, in the order of
+            recorded_at and batch_id, does not count any more.
         published: rows of `published_outputs` for the cycle; measurements of anything else are not counted.
         metrics: the flywheel's metrics by name.
         knowledge_cutoff: keep what was recorded up to here; None keeps everything.
         matures_at: the instant at which the measurement window has passed.
-        latest_batch: when the newest batch of facts arrived; maturity is judged by it when there is no cutoff, so that
-            the result depends on the ledgers and not on the clock of the machine.
+        latest_batch: when the newest batch of facts up to the cutoff arrived. Maturity is judged by it and neither by
+            the clock of the machine nor by the cutoff: what was known on a day is what a run on that day saw.
     """
-    as_of = knowledge_cutoff or latest_batch
     wanted = [
         {"position": number, "metric": name, "successes": metric.successes, "exposure": metric.exposure}
         for number, (name, metric) in enumerate(metrics.items())
     ]
-    parameters = {"cutoff": knowledge_cutoff, "is_mature": as_of is not None and as_of >= matures_at}
+    parameters = {"cutoff": knowledge_cutoff, "is_mature": latest_batch is not None and latest_batch >= matures_at}
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
         connection.register("ledger", ledger)
+        connection.register("replacements", replacements)
         connection.register("published", published.select(["output_id"]))
         connection.register("wanted", pa.Table.from_pylist(wanted))
         found = connection.execute(_QUERY, parameters).to_arrow_table()

@@ -206,9 +206,7 @@ class _Tests:
                 order by measured_on
                 """
             ).to_arrow_table()
-            far = found.filter(
-                pa.array((found["distance"].to_numpy() > _NEAR) & (found["s"].to_numpy() >= MIN_COUNT))
-            )
+            far = found.filter(pa.array((found["distance"].to_numpy() > _NEAR) & (found["s"].to_numpy() >= MIN_COUNT)))
             freedom = min(expected.freedom, n_days - 1.0)
             self._add("count of a day", measure, None, expected, far, found.num_rows, freedom)
         self.connection.unregister("expected_outputs")

@@ -214,9 +214,7 @@ def _excess(fourth: np.ndarray, square: np.ndarray, n: float) -> float:
     return float(fourth.sum() / n / variance**2 - 3 - np.sqrt(24 / n)) if variance > 0 else 0.0
 
 
-def day_spread(
-    connection: duckdb.DuckDBPyConnection, known: str, measure: str, slope: float
-) -> tuple[float, int]:
+def day_spread(connection: duckdb.DuckDBPyConnection, known: str, measure: str, slope: float) -> tuple[float, int]:
     """Variance of what all outputs of a day have in common (in logs), and the number of days it is known from.
 
     `connection` holds the table `expected_outputs` of `expected_counts`. Days with fewer than three outputs are

@@ -14,12 +14,13 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import duckdb
 import pyarrow as pa
@@ -29,6 +30,7 @@ import pyarrow.parquet as pq
 from flywheel_pipelines.errors import ContractError
 from flywheel_pipelines.lake.cache import PROCESS_CACHE, PROCESS_DIGESTS
 from flywheel_pipelines.lake.contracts import TableContract
+from flywheel_pipelines.lake.parts import WRITERS, LedgerPart, checked_part, write_part
 from flywheel_pipelines.lake.tables import ALL_TABLES, BATCHES
 
 PARQUET = ".parquet"
@@ -149,13 +151,17 @@ class Lake:
         return WrittenPartition(path, conformed.num_rows, PROCESS_DIGESTS.of(path))
 
     def append_batch(
-        self, flywheel: str, header: Mapping[str, object], facts: Mapping[TableContract, pa.Table]
+        self,
+        flywheel: str,
+        header: Mapping[str, object],
+        facts: Mapping[TableContract, pa.Table],
+        parts: Mapping[TableContract, Sequence[LedgerPart]] | None = None,
     ) -> bool:
         """Append one batch of facts to any number of ledgers, all or nothing; False when the batch is already there.
 
         `header` is the row of `batches` (see its contract); `facts` holds per ledger the rows, with a `cycle` column
-        where the ledger is partitioned by cycle. A batch cut off half-way leaves rows that do not count and that the
-        next attempt with the same content overwrites.
+        where the ledger is partitioned by cycle; `parts` holds the rows of ledgers that are too many for one table. A
+        batch cut off half-way leaves rows that do not count and that the next attempt with the same content overwrites.
         """
         batch_id, recorded_at = str(header["batch_id"]), cast(datetime, header["recorded_at"])
         if batch_id in self._markers(flywheel):
@@ -168,8 +174,19 @@ class Lake:
                 pending.append((folder / f"{batch_id}.parquet", ledger.conform(part)))
         for path, part in pending:
             write_atomically(path, part)
+        self._write_parts(flywheel, batch_id, parts or {})
         write_atomically(marker, BATCHES.conform(pa.Table.from_pylist([dict(header)], schema=BATCHES.schema)))
         return True
+
+    def _write_parts(self, flywheel: str, batch_id: str, parts: Mapping[TableContract, Sequence[LedgerPart]]) -> None:
+        def write(job: tuple[TableContract, LedgerPart]) -> None:
+            ledger, part = job
+            folder = self.partition_dir(ledger, flywheel=flywheel, cycle=part.cycle)
+            write_atomically(folder / f"{batch_id}.parquet", checked_part(ledger, part.make()), write_part)
+
+        with ThreadPoolExecutor(WRITERS) as pool:
+            # list: an error of a writer is raised here, before the batch is made to count.
+            list(pool.map(write, [(ledger, part) for ledger, of_ledger in parts.items() for part in of_ledger]))
 
     def drop(self, flywheel: str) -> None:
         """Remove everything of one flywheel; its batches first, so that a drop cut off half-way leaves no facts."""
@@ -225,12 +242,50 @@ class Lake:
             return [path for path in (folder / f"cycle={cycle}" / PART for cycle in cycles) if path.exists()]
         return sorted(path for path in folder.rglob(PART) if _cycle_in_path(path) in window)
 
-    def latest_batch(self, flywheel: str) -> datetime | None:
-        """When the newest batch of facts was recorded (to the second); None before the first. Reads names only."""
-        newest = max(_names_in(self.partition_dir(BATCHES, flywheel=flywheel)), default=None)
+    def values(self, table: TableContract, flywheel: str, cycle: date, column: str) -> pa.ChunkedArray:
+        """One column of one partition of a table, in the order of its key; the others are not read."""
+        try:
+            with (self.partition_dir(table, flywheel=flywheel, cycle=cycle) / PART).open("rb") as handle:
+                return pq.ParquetFile(handle).read(columns=[column]).column(column)
+        except FileNotFoundError:
+            return table.empty().column(column)
+
+    def batch_header(self, flywheel: str, batch_id: str) -> dict[str, object] | None:
+        """The row of `batches` of one batch; None when there is none."""
+        marker = self._markers(flywheel).get(batch_id)
+        return None if marker is None else PROCESS_CACHE.read(marker).to_pylist()[0]
+
+    def batch_files(self, ledger: TableContract, flywheel: str, batch_id: str) -> dict[date, Path]:
+        """The files that one batch has in a ledger with cycles, by cycle in order."""
+        folders = {
+            cycle: self.partition_dir(ledger, flywheel=flywheel, cycle=cycle)
+            for cycle in self.cycle_folders(ledger, flywheel)
+        }
+        files = {cycle: folder / f"{batch_id}{PARQUET}" for cycle, folder in folders.items()}
+        return {cycle: path for cycle, path in files.items() if path.exists()}
+
+    def latest_batch(self, flywheel: str, up_to: datetime | None = None) -> datetime | None:
+        """When the newest batch of facts, or the newest up to an instant, was recorded (to the second).
+
+        None before the first. Names are read, and the few batches of the very second of `up_to`: names carry whole
+        seconds.
+        """
+        names = _names_in(self.partition_dir(BATCHES, flywheel=flywheel))
+        if up_to is not None:
+            second = f"{up_to.astimezone(UTC):{MARKER_TIME}}"
+            names = [
+                name
+                for name in names
+                if (at := name.split("-")[0]) < second or (at == second and self._recorded_at(flywheel, name) <= up_to)
+            ]
+        newest = max(names, default=None)
         if newest is None:
             return None
         return datetime.strptime(newest.split("-")[0], MARKER_TIME).replace(tzinfo=UTC)
+
+    def _recorded_at(self, flywheel: str, marker: str) -> datetime:
+        path = self.partition_dir(BATCHES, flywheel=flywheel) / f"{marker}{PARQUET}"
+        return PROCESS_CACHE.read(path).column("recorded_at")[0].as_py()
 
     def batches_in(self, ledger: TableContract, flywheel: str, cycles: Iterable[date]) -> pa.Table:
         """Rows of `batches` for the batches that some cycles of a ledger hold, in the order of their recording.
@@ -266,7 +321,7 @@ class Lake:
         ]
 
 
-def write_atomically(path: Path, table: pa.Table) -> None:
+def write_atomically(path: Path, table: pa.Table, write: Callable[[pa.Table, Any], None] | None = None) -> None:
     """Write a Parquet file so that no reader and no kill ever sees a part of it.
 
     The bytes depend on the table alone (no clock, no host), so equal tables give equal files.
@@ -275,7 +330,7 @@ def write_atomically(path: Path, table: pa.Table) -> None:
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
     try:
         with temporary.open("wb") as handle:
-            _write_parquet(table, handle)
+            (write or _write_parquet)(table, handle)
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(temporary, path)

@@ -50,7 +50,7 @@ def measure(
     if knowledge_cutoff is not None and knowledge_cutoff.tzinfo is None:
         knowledge_cutoff = knowledge_cutoff.replace(tzinfo=UTC)
     mature, changes = 0, [no_changes()]
-    latest_batch = store.latest_batch(spec.name)
+    latest_batch = store.latest_batch(spec.name, up_to=knowledge_cutoff)
     for cycle in cycles:
         _require_opened(store, spec.name, cycle)
         last_measured = shift_cycle(cycle, spec.cadence, spec.measurement_window - 1)
@@ -59,6 +59,7 @@ def measure(
         reviewed = latest_reviews(reviews, published, knowledge_cutoff=knowledge_cutoff)
         known = performance_view(
             with_reviews(store.read(tables.METRIC_LEDGER, spec.name, cycle), reviewed, cycle),
+            store.read(tables.METRIC_REPLACEMENTS, spec.name, cycle),
             published,
             spec.metrics,
             knowledge_cutoff=knowledge_cutoff,
@@ -67,11 +68,12 @@ def measure(
         )
         read = [(tables.REVIEWS, cycle), (tables.PUBLISHED_OUTPUTS, cycle)]
         recorder.write(tables.REVIEWED_OUTPUTS, reviewed, cycle, read)
+        measured = [(tables.METRIC_LEDGER, cycle), (tables.METRIC_REPLACEMENTS, cycle)]
         changes.append(restate_metrics(store, spec.name, cycle, known))
-        recorder.write(tables.PERFORMANCE_METRICS, known, cycle, [(tables.METRIC_LEDGER, cycle), *read])
+        recorder.write(tables.PERFORMANCE_METRICS, known, cycle, [*measured, *read])
         mature += sum(known.column("is_mature").to_pylist())
     shown: Shown = {"mature_rows": mature, "knowledge_cutoff": str(knowledge_cutoff or "everything")}
-    ledgers = (tables.METRIC_LEDGER, tables.REVIEWS)
+    ledgers = (tables.METRIC_LEDGER, tables.METRIC_REPLACEMENTS, tables.REVIEWS)
     batches = pa.concat_tables([store.batches_in(ledger, spec.name, cycles) for ledger in ledgers])
     return shown | about_batches(batches) | about_metrics(pa.concat_tables(changes))
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel_pipelines.feedback.performance import performance_view
-from flywheel_pipelines.lake.tables import METRIC_LEDGER, PERFORMANCE_METRICS, PUBLISHED_OUTPUTS
+from flywheel_pipelines.lake.tables import METRIC_LEDGER, METRIC_REPLACEMENTS, PERFORMANCE_METRICS, PUBLISHED_OUTPUTS
 from flywheel_pipelines.spec import RateMetric
 
 MONDAY = date(2026, 1, 5)
@@ -37,10 +37,12 @@ def view(
     cutoff: datetime | None = None,
     latest_batch: datetime | None = CLOSE,
     metrics: dict[str, RateMetric] = METRICS,
+    replaced: tuple[dict, ...] = (),
 ) -> list[dict]:
     published = pa.table({"output_id": list(outputs)}, schema=pa.schema([PUBLISHED_OUTPUTS.schema.field("output_id")]))
     found = performance_view(
         pa.Table.from_pylist(list(facts), schema=METRIC_LEDGER.schema),
+        pa.Table.from_pylist(list(replaced), schema=METRIC_REPLACEMENTS.schema),
         published,
         metrics,
         knowledge_cutoff=cutoff,
@@ -91,15 +93,11 @@ def test_a_cutoff_before_everything_shows_nothing() -> None:
     assert view(fact("a", "views", 100), cutoff=CLOSE - timedelta(seconds=1)) == []
 
 
-@pytest.mark.parametrize(("seconds", "mature"), [(-1, False), (0, True), (1, True)])
-def test_the_cutoff_decides_maturity(seconds: int, mature: bool) -> None:
-    early = fact("a", "views", 100, hour=-1)
-    assert view(early, cutoff=CLOSE + timedelta(seconds=seconds))[0]["is_mature"] is mature
-
-
 @pytest.mark.parametrize(("seconds", "mature"), [(-1, False), (0, True)])
-def test_without_a_cutoff_the_newest_batch_decides_and_not_the_clock(seconds: int, mature: bool) -> None:
-    assert view(fact("a", "views", 1), latest_batch=CLOSE + timedelta(seconds=seconds))[0]["is_mature"] is mature
+def test_the_newest_batch_decides_maturity_and_neither_the_clock_nor_the_cutoff(seconds: int, mature: bool) -> None:
+    newest = CLOSE + timedelta(seconds=seconds)
+    for cutoff in (None, CLOSE + timedelta(days=90)):
+        assert view(fact("a", "views", 1), latest_batch=newest, cutoff=cutoff)[0]["is_mature"] is mature
 
 
 def test_before_any_batch_nothing_is_mature() -> None:
@@ -139,6 +137,50 @@ def test_every_metric_has_its_rows() -> None:
 
 def test_an_output_in_two_arms_is_counted_once() -> None:
     assert figures(view(fact("a", "views", 10), fact("a", "clicks", 1), outputs=("a", "a"))) == {"a": (1.0, 10.0, 0.1)}
+
+
+# -- exports that replace a range of days ----------------------------------------------------------------------------
+def replacement(hour: int, *, batch: str = "b2", feed: str = "mailer", first: int = 0, last: int = 0) -> dict:
+    """Days `first` to `last` of a feed are replaced, recorded `hour` hours after the close."""
+    days = {"first_day": MONDAY + timedelta(days=first), "last_day": MONDAY + timedelta(days=last)}
+    return {"feed": feed, **days, "batch_id": batch, "recorded_at": CLOSE + timedelta(hours=hour), "source_row": 1}
+
+
+def of_feed(row: dict, feed: str = "mailer") -> dict:
+    return {**row, "feed": feed}
+
+
+def test_what_a_replacing_export_leaves_out_is_gone() -> None:
+    first = [of_feed(fact(output, "views", 100)) for output in "ab"]
+    again = of_feed(fact("a", "views", 90, hour=1, batch="b2"))
+    assert figures(view(*first, again, replaced=(replacement(1),))) == {"a": (0.0, 90.0, 0.0)}
+
+
+def test_control_without_the_replacement_it_stays() -> None:
+    first = [of_feed(fact(output, "views", 100)) for output in "ab"]
+    again = of_feed(fact("a", "views", 90, hour=1, batch="b2"))
+    assert figures(view(*first, again)).keys() == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        of_feed(fact("a", "views", 7), feed="another"),
+        fact("a", "views", 7),
+        of_feed(fact("a", "views", 7, day=1)),
+        of_feed(fact("a", "views", 7, hour=2, batch="b0")),
+        of_feed(fact("a", "views", 7, hour=1, batch="b3")),
+    ],
+    ids=["another feed", "an archive", "another day", "recorded later", "recorded at once, later by its batch"],
+)
+def test_a_replacement_hides_only_what_its_feed_said_of_its_days_before(kept: dict) -> None:
+    assert figures(view(kept, replaced=(replacement(1),))) == {"a": (0.0, 7.0, 0.0)}
+
+
+def test_before_its_recording_a_replacement_hides_nothing() -> None:
+    first, replaced = of_feed(fact("a", "views", 100)), (replacement(1),)
+    assert figures(view(first, replaced=replaced, cutoff=CLOSE)) == {"a": (0.0, 100.0, 0.0)}
+    assert view(first, replaced=replaced, cutoff=CLOSE + timedelta(hours=1)) == []
 
 
 def test_an_empty_ledger_gives_the_contracts_columns() -> None:

@@ -15,7 +15,7 @@ from flywheel_pipelines.cycles import Cadence, cycle_end
 from flywheel_pipelines.feedback.feeds import FeedBatch, read_metrics
 from flywheel_pipelines.feedback.performance import performance_view
 from flywheel_pipelines.lake.store import Lake
-from flywheel_pipelines.lake.tables import METRIC_LEDGER, PUBLISHED_OUTPUTS
+from flywheel_pipelines.lake.tables import METRIC_LEDGER, METRIC_REPLACEMENTS, PUBLISHED_OUTPUTS
 from flywheel_pipelines.llm.offline.grammar import WriterBrief, compose, draw_choices
 from flywheel_pipelines.simulation.audience import Audience
 from flywheel_pipelines.simulation.audience_export import Export, export_name, write_export
@@ -82,6 +82,7 @@ def totals_in_lake(lake: Lake, kind: AudienceKind) -> dict[str, dict[str, int]]:
         rows = [{**filler, **row} for row in published(week)]
         view = performance_view(
             lake.read(METRIC_LEDGER, "simulated", week),
+            lake.read(METRIC_REPLACEMENTS, "simulated", week),
             pa.Table.from_pylist(rows, schema=PUBLISHED_OUTPUTS.schema),
             rates,
             knowledge_cutoff=None,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -18,6 +19,7 @@ import pyarrow as pa
 from flywheel_pipelines.feedback.feeds.built_in import feed_named
 from flywheel_pipelines.feedback.files import RowProblem
 from flywheel_pipelines.lake.contracts import TableContract
+from flywheel_pipelines.lake.parts import LedgerPart
 from flywheel_pipelines.lake.store import Lake, content_hash
 from flywheel_pipelines.lake.tables import QUARANTINE
 from flywheel_pipelines.spec import FeedSpec, FlywheelSpec
@@ -93,6 +95,8 @@ class FeedBatch:
         problems: what is wrong with the rows put aside, one entry per row and column.
         n_rows: rows of the file that were accepted.
         n_quarantined: rows of the file that were put aside. Together they are all rows of the file.
+        parts: rows of ledgers that are too many for one table, cycle by cycle; for the last argument of `append_batch`.
+        known_cycles: of a batch that the lake has already and that was not read again, the cycles it touched.
     """
 
     header: Mapping[str, object]
@@ -100,6 +104,8 @@ class FeedBatch:
     problems: tuple[RowProblem, ...]
     n_rows: int
     n_quarantined: int
+    parts: Mapping[TableContract, Sequence[LedgerPart]] = field(default_factory=dict)
+    known_cycles: tuple[date, ...] = ()
 
     @property
     def batch_id(self) -> str:
@@ -110,7 +116,8 @@ class FeedBatch:
     def cycles(self) -> list[date]:
         """The cycles that the facts touch, in order."""
         tables = (table for table in self.facts.values() if "cycle" in table.column_names)
-        return sorted({cycle for table in tables for cycle in table.column("cycle").to_pylist()})
+        cycles = {cycle for table in tables for cycle in table.column("cycle").unique().to_pylist()}
+        return sorted(cycles.union(self.known_cycles) | {part.cycle for parts in self.parts.values() for part in parts})
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +167,9 @@ class RowsInProgress:
 
     def finish(self) -> FeedBatch:
         """The batch; its facts are in the order of the file."""
-        schema = pa.schema([pa.field("cycle", pa.date32()), *self.ledger.schema])
-        facts = pa.Table.from_pylist(self.accepted, schema=schema)
-        cycles = [cycle for cycle in facts.column("cycle").to_pylist() if cycle is not None]
+        by_cycle = [pa.field("cycle", pa.date32())] if "cycle" in self.ledger.partition_by else []
+        facts = pa.Table.from_pylist(self.accepted, schema=pa.schema([*by_cycle, *self.ledger.schema]))
+        cycles = facts.column("cycle").unique().to_pylist() if by_cycle else []
         header = batch_header(
             self.batch_id,
             self.source,
@@ -204,13 +211,11 @@ def batch_header(
     *,
     n_rows: int,
     n_late: int,
-    aside: Sequence[PutAside],
+    aside: Sequence[PutAside] | Mapping[str, int],
     cycles: Iterable[date],
 ) -> dict[str, object]:
-    """The row of `batches`; counts are of rows of the file."""
-    by_code: dict[ProblemCode, int] = {}
-    for row in aside:
-        by_code[row.code] = by_code.get(row.code, 0) + 1
+    """The row of `batches`; counts are of rows of the file. `aside` are rows, or how many there are of each problem."""
+    by_code = dict(aside) if isinstance(aside, Mapping) else Counter(str(row.code) for row in aside)
     touched = sorted(set(cycles))
     return {
         "batch_id": batch_id,

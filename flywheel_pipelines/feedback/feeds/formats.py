@@ -113,8 +113,8 @@ def number_sql(text: str, written: NumberFormat = "plain") -> str:
 
 def count_sql(text: str, written: NumberFormat = "plain") -> str:
     """A DOUBLE of DuckDB from a text expression: as `parse_count`, or NULL where that is to be asked."""
-    # Most cells of most files are plain digits, and a regular expression takes several times as long to say so.
-    digits = f"length({text}) BETWEEN 1 AND 15 AND ltrim({text}, '0123456789') = ''"
+    # Most cells of most files are plain digits; to say so, ltrim and translate take four times as long as RE2.
+    digits = f"regexp_full_match({text}, '[0-9]{{1,15}}')"
     if written == "plain":
         return f"CASE WHEN {digits} THEN CAST({text} AS DOUBLE) END"
     return (

@@ -64,11 +64,7 @@ def read_rows(path: Path, headers: Mapping[str, str]) -> FeedRows:
     Raises:
         InputFileError: the file cannot be used at all, or a column is missing or ambiguous.
     """
-    named_twice = sorted({header for header in headers.values() if list(headers.values()).count(header) > 1})
-    if named_twice:
-        raise InputFileError(
-            f"{path}: the feed's columns give {', '.join(named_twice)} more than one meaning. Name each header once."
-        )
+    check_meanings(path, headers)
     table = read_table(path, list(headers.values()))
     unread = {problem.source_row for problem in table.broken_cells}
     names = list(headers)
@@ -80,6 +76,15 @@ def read_rows(path: Path, headers: Mapping[str, str]) -> FeedRows:
         if number not in unread
     ]
     return FeedRows(headers, rows, [*table.broken_rows, *table.broken_cells])
+
+
+def check_meanings(path: Path, headers: Mapping[str, str]) -> None:
+    """Raises InputFileError when a header stands for two of our names."""
+    named_twice = sorted({header for header in headers.values() if list(headers.values()).count(header) > 1})
+    if named_twice:
+        raise InputFileError(
+            f"{path}: the feed's columns give {', '.join(named_twice)} more than one meaning. Name each header once."
+        )
 
 
 def feed_row(source_row: int, headers: Mapping[str, str], found: Mapping[str, str | None]) -> FeedRow:
@@ -110,14 +115,14 @@ def headers_of(
     return headers, [header for header in found if header and header not in headers.values()]
 
 
-def checked_name(value: str | None, what: str) -> str:
+def checked_name(value: str | None, what: str, limit: int = NAME_LIMIT) -> str:
     """An id or a name, which must be there. Raises CellError."""
     if value is None:
         raise CellError(f"empty; expected {what}. {AGAIN}")
     if _CONTROL_OR_BREAK.search(value):
         raise CellError(f"holds control characters or line breaks, which a name cannot have. {AGAIN}")
-    if len(value) > NAME_LIMIT:
-        raise CellError(f"longer than {NAME_LIMIT} characters; expected {what}. {AGAIN}")
+    if len(value) > limit:
+        raise CellError(f"longer than {limit} characters; expected {what}. {AGAIN}")
     return value
 
 

@@ -1,0 +1,259 @@
+"""The cells of a file of metrics as columns of numbers, for millions of rows at once.
+
+Here: reading a file's cells into DuckDB, looking up each distinct day and each distinct name once, and telling the rows
+that are plainly fine from those that `metric_rows` has to look at. Not here: words about bad rows, or what becomes of
+the good ones (`metric_facts`).
+
+Days and names are judged by the same Python that says what is wrong with them, once per distinct text; only numbers are
+judged by SQL, conservatively (`formats.count_sql`, `number_sql`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from flywheel_pipelines.feedback.attribution import Found, Output
+from flywheel_pipelines.feedback.feeds.batch import PutAside, unreadable
+from flywheel_pipelines.feedback.feeds.day_formats import day_sql, parse_day
+from flywheel_pipelines.feedback.feeds.formats import BLANKS, count_sql, number_sql
+from flywheel_pipelines.feedback.feeds.metric_columns import COUNT, DATE, EVENT, MetricColumns
+from flywheel_pipelines.feedback.feeds.metric_rows import latest_day
+from flywheel_pipelines.feedback.feeds.rows import FeedRow, check_meanings, feed_row
+from flywheel_pipelines.feedback.feeds.strict_csv import DoubtError, read_strictly
+from flywheel_pipelines.feedback.files import read_table
+from flywheel_pipelines.feedback.files.cells import CellError
+from flywheel_pipelines.feedback.files.reading import SOURCE_ROW
+from flywheel_pipelines.spec import FeedSpec
+
+NO_OUTPUT = -1
+NO_DAY = np.iinfo(np.int32).min
+STRICT_FROM = 1 << 20
+"""Bytes from which on DuckDB's reader is faster than Python's."""
+ROWS_AT_ONCE = 20_000
+"""Rows that go through the Python checks together."""
+
+Attribute = Callable[[list[str], tuple[date, date] | None], Mapping[str, Found]]
+
+
+@dataclass
+class Numbers:
+    """The rows of a file as arrays of shape (n,), in the order of the file.
+
+    Attributes:
+        source_row: number of the row in the file.
+        output: index into `outputs`, or NO_OUTPUT.
+        day: days since 1970-01-01, or NO_DAY.
+        values: per column of numbers; nan where nothing was measured, inf where the text is left to Python.
+        fine: whether the row can be used.
+        outputs: the outputs that the file names, by cycle and id.
+    """
+
+    source_row: np.ndarray
+    output: np.ndarray
+    day: np.ndarray
+    values: dict[str, np.ndarray]
+    fine: np.ndarray
+    outputs: list[Output]
+
+    @property
+    def cycle(self) -> np.ndarray:
+        """Days since 1970-01-01 of each output's cycle, shape (outputs,)."""
+        return np.array([one.cycle.toordinal() for one in self.outputs], np.int32) - _EPOCH
+
+
+_EPOCH = date(1970, 1, 1).toordinal()
+
+
+def to_day(number: int) -> date:
+    """The day that is so many days after 1970-01-01."""
+    return date.fromordinal(int(number) + _EPOCH)
+
+
+def day_number(day: date) -> int:
+    """Days since 1970-01-01."""
+    return day.toordinal() - _EPOCH
+
+
+class MetricCells:
+    """The cells of one file in the table `cells` of a DuckDB connection."""
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, path: Path, feed: FeedSpec, columns: MetricColumns
+    ) -> None:
+        """Name the file and its columns; `load` reads it."""
+        check_meanings(path, columns.headers)
+        self._connection, self._path, self._feed, self._columns = connection, path, feed, columns
+        self._column = {name: f"c{position}" for position, name in enumerate(columns.headers)}
+        self._source_row: np.ndarray | None = None
+        self.n_rows = 0
+        self.unreadable: list[PutAside] = []
+        self.found: Mapping[str, Found] = {}
+
+    def load(self, pool: ThreadPoolExecutor, *, fast: bool = True) -> None:
+        """Read the file: strictly when it is plain, else with care.
+
+        Raises:
+            InputFileError: the file cannot be used at all.
+        """
+        headers = list(self._columns.headers.values())
+        try:
+            if not fast or self._path.stat().st_size < STRICT_FROM:
+                raise DoubtError("not asked for")
+            self.n_rows = read_strictly(self._connection, self._path, headers, pool)
+            return
+        except DoubtError:
+            self._connection.execute("drop table if exists cells")
+        table = read_table(self._path, headers, date_format=self._feed.dates[0])
+        unread = np.array([problem.source_row for problem in table.broken_cells], np.int64)
+        numbers = table.rows.column(SOURCE_ROW).to_numpy()
+        kept = ~np.isin(numbers, unread)
+        careful = table.rows.filter(pa.array(kept))
+        self._connection.register("careful", careful)
+        self._connection.execute(f"create table cells as select {', '.join(self._column.values())} from careful")
+        self._connection.unregister("careful")
+        self._source_row = numbers[kept]
+        self.n_rows = careful.num_rows
+        self.unreadable = unreadable([*table.broken_rows, *table.broken_cells])
+
+    def numbers(self, attribute: Attribute, today: date) -> Numbers:
+        """The rows as numbers, with `fine` set for those that are plainly fine."""
+        days = self._look_up_days()
+        outputs = self._look_up_names(attribute, days)
+        # A date column's distinct texts, or the last day of the file's period.
+        day = f"coalesce(days.day, {NO_DAY})" if self._columns.has_dates else str(self._last_day())
+        names = [name for name in self._columns.headers if name not in (self._columns.key, DATE)]
+        values = [f"{self._value_sql(name)} as v{position}" for position, name in enumerate(names)]
+        join_days = ""
+        if self._columns.has_dates:
+            join_days = f"left join days on days.text = coalesce(cells.{self._column[DATE]}, '')"
+        found = self._connection.execute(
+            f"""
+            select coalesce(names.output, {NO_OUTPUT})::int as output, ({day})::int as day,
+                {"".join(value + ", " for value in values)} cells.rowid as position
+            from cells
+            left join names on names.text = coalesce(cells.{self._column[self._columns.key]}, '')
+            {join_days}
+            """
+        ).to_arrow_table()
+        arrays = {name: found.column(name).to_numpy() for name in found.column_names}
+        position = arrays["position"]
+        if self.n_rows > 1 and not (position[1:] > position[:-1]).all():
+            order = np.argsort(position, kind="stable")
+            arrays = {name: array[order] for name, array in arrays.items()}
+        source_row = arrays["position"] + 1 if self._source_row is None else self._source_row
+        by_name = {name: arrays[f"v{number}"].copy() for number, name in enumerate(names)}
+        numbers = Numbers(
+            source_row, arrays["output"].copy(), arrays["day"].copy(), by_name, np.zeros(self.n_rows, bool), outputs
+        )
+        numbers.fine = self._plainly_fine(numbers, today)
+        return numbers
+
+    def rows(self, positions: np.ndarray) -> Iterator[tuple[int, FeedRow]]:
+        """Some rows by their position in the arrays, in that order, some thousands in memory at a time."""
+        headers = self._columns.headers
+        for start in range(0, len(positions), ROWS_AT_ONCE):
+            chunk = positions[start : start + ROWS_AT_ONCE]
+            self._connection.register("chosen", pa.table({"position": pa.array(chunk, pa.int64())}))
+            cells = self._connection.execute(
+                f"""
+                select {", ".join(f"coalesce({name}, '')" for name in self._column.values())}
+                from cells inner join chosen on cells.rowid = chosen.position order by chosen.position
+                """
+            ).fetchall()
+            self._connection.unregister("chosen")
+            for position, row in zip(chunk.tolist(), cells, strict=True):
+                number = position + 1 if self._source_row is None else int(self._source_row[position])
+                yield position, feed_row(number, headers, dict(zip(headers, row, strict=True)))
+
+    def _value_sql(self, name: str) -> str:
+        text = f"cells.{self._column[name]}"
+        if name == EVENT:
+            events = "".join(
+                f" when {_quoted(event)} then {self._columns.measures.index(measure)}"
+                for event, measure in self._feed.events.items()
+            )
+            return f"(case {text}{events} else 'inf' end)::double"
+        if name in self._columns.whole or name == COUNT:
+            return f"coalesce({count_sql(text, self._feed.numbers)}, 'inf'::double)"
+        number = f"coalesce({number_sql(text, self._feed.numbers)}, 'inf'::double)"
+        return f"case when {text} is null or {text} = '' then 'nan'::double else {number} end"
+
+    def _plainly_fine(self, numbers: Numbers, today: date) -> np.ndarray:
+        fine = (numbers.output != NO_OUTPUT) & (numbers.day != NO_DAY) & (numbers.day <= day_number(latest_day(today)))
+        if numbers.outputs:
+            fine &= numbers.day >= numbers.cycle[numbers.output]
+        for values in numbers.values.values():
+            fine &= values != np.inf
+        for rate in self._columns.rates:
+            fine &= numbers.values[rate.successes] <= numbers.values[rate.exposure]
+        if EVENT not in numbers.values and not self._columns.whole:
+            fine &= ~np.all([np.isnan(values) for values in numbers.values.values()], axis=0)
+        return fine
+
+    def _last_day(self) -> int:
+        assert self._columns.period is not None
+        return day_number(self._columns.period[1])
+
+    def _look_up_days(self) -> tuple[date, date] | None:
+        """Make the table `days` of all texts that are days; the first and the last of them."""
+        if not self._columns.has_dates:
+            return None
+        column = self._column[DATE]
+        self._connection.execute(
+            f"""
+            create table day_texts as
+            select text, {day_sql("text", self._feed.dates)} as day
+            from (select distinct coalesce({column}, '') as text from cells)
+            """
+        )
+        unsure = self._connection.execute("select text from day_texts where day is null").fetchall()
+        read = []
+        for (text,) in unsure:
+            try:
+                read.append((text, parse_day(text.strip(BLANKS) or None, self._feed.dates)))
+            except CellError:
+                continue
+        more = pa.table({"text": [text for text, _ in read], "day": [day for _, day in read]}, schema=_DAYS)
+        self._connection.register("more_days", more)
+        self._connection.execute(
+            """
+            create table days as
+            select text, (day - date '1970-01-01')::int as day
+            from (select text, day from day_texts where day is not null union all select text, day from more_days)
+            """
+        )
+        self._connection.unregister("more_days")
+        first, last = self._connection.execute("select min(day), max(day) from days").fetchall()[0]
+        return None if first is None else (to_day(first), to_day(last))
+
+    def _look_up_names(self, attribute: Attribute, days: tuple[date, date] | None) -> list[Output]:
+        """Make the table `names` of all texts that name one output; the outputs by cycle and id."""
+        column = self._column[self._columns.key]
+        texts = self._connection.execute(f"select distinct coalesce({column}, '') as text from cells").to_arrow_table()
+        self.found = attribute(texts.column("text").to_pylist(), days or self._columns.period)
+        matched = {text: one for text, one in self.found.items() if isinstance(one, Output)}
+        outputs = sorted(set(matched.values()), key=lambda one: (one.cycle, one.output_id))
+        index = {one: number for number, one in enumerate(outputs)}
+        names = pa.table(
+            {"text": list(matched), "output": [index[one] for one in matched.values()]},
+            schema=pa.schema([("text", pa.string()), ("output", pa.int32())]),
+        )
+        self._connection.register("matched", names)
+        self._connection.execute("create table names as select * from matched")
+        self._connection.unregister("matched")
+        return outputs
+
+
+_DAYS = pa.schema([("text", pa.string()), ("day", pa.date32())])
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
