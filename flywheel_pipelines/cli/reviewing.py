@@ -66,7 +66,9 @@ def export_sheet(
     else:
         out.print(f"Every output of cycle {chosen} is reviewed; no sheet was written.")
     if elsewhere:
-        out.print(f"{elsewhere} outputs of other cycles wait too: flywheel review status --flywheel {name}")
+        out.print(
+            f"{elsewhere} outputs of other cycles wait too: flywheel review status --flywheel {name}", soft_wrap=True
+        )
 
 
 @review.command("import")
@@ -112,7 +114,9 @@ def status(flywheel: FlywheelName, as_json: Json = False) -> None:
     out.print(rows_table(list(columns), [tuple(getattr(about, column) for column in columns) for about in progress]))
     if any(waiting.values()):
         said = " and ".join(f"{count} {problem}" for problem, count in waiting.items() if count)
-        out.print(f"In quarantine: {said} row(s). Look at them: flywheel quarantine list --flywheel {name}")
+        out.print(
+            f"In quarantine: {said} row(s). Look at them: flywheel quarantine list --flywheel {name}", soft_wrap=True
+        )
 
 
 def _lake(paths: DataPaths) -> Lake:
@@ -182,7 +186,7 @@ def _show_import(batch: ReviewBatch, spec: FlywheelSpec, lake: Lake, is_new: boo
         found = f" ({problem.found})" if problem.found else ""
         out.print(Text.assemble((f"{place}{found}: ", "yellow"), problem.reason), soft_wrap=True)
     if batch.n_quarantined:
-        out.print(f"Rows put aside: flywheel quarantine list --flywheel {spec.name}")
+        out.print(f"Rows put aside: flywheel quarantine list --flywheel {spec.name}", soft_wrap=True)
     if batch.cycles and is_new:
         out.print(
             f"Reviews count once their cycles are closed (again): {_how_to_close(spec, lake, batch)}", soft_wrap=True

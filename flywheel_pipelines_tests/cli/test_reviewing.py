@@ -36,7 +36,7 @@ def fill_in(path: Path, *said: dict[str, str]) -> None:
     rows = rows_in(path)
     rows = [{**row, **cells} for row, cells in zip(rows, said, strict=False)] + rows[len(said) :]
     with path.open("w", encoding="utf-8", newline="") as handle:
-        writer = csv.DictWriter(handle, COLUMNS)
+        writer = csv.DictWriter(handle, list[str](COLUMNS))
         writer.writeheader()
         writer.writerows(rows)
 

@@ -186,5 +186,9 @@ def escaped(text: str) -> str:
 
 
 def unescaped(text: str) -> str:
-    """The text that `escaped` was given; spreadsheets write the same escapes."""
+    """The text that `escaped` was given; spreadsheets write the same escapes.
+
+    LibreOffice 7.4 saves a text that merely looks like an escape (`_x000D_`) without escaping it, so that it
+    comes back as the character.
+    """
     return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)

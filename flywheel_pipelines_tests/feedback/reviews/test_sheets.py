@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import random
+import shutil
+import subprocess
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -124,6 +126,27 @@ def test_a_stale_sheet_is_noticed_row_by_row(tmp_path: Path) -> None:
     batch = desk.land_sheet(rows)
     assert [(row["source_row"], row["problem"]) for row in desk.quarantine()] == [(1, "stale")]
     assert batch.n_rows == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("written_as", FORMATS)
+def test_a_sheet_that_libreoffice_saved_comes_back_exactly(tmp_path: Path, written_as: str) -> None:
+    office = shutil.which("soffice")
+    if office is None:
+        pytest.skip("LibreOffice is not installed here (apt-get install libreoffice-calc)")
+    texts = ["=1+1", "'quoted'", "'=1", "שלום 👍", "a\n\nb", "  padded  ", "1e5", "001", "2026-01-05"]
+    rows = [row_of(draft=text, final_text=text, comment="x") for text in texts]
+    write_sheet(tmp_path / "sheet.xlsx", rows, written_as="xlsx")
+    # 44: comma, 34: quotes, 76: UTF-8, cells as they are shown, only the first sheet.
+    as_csv = "csv:Text - txt - csv (StarCalc):44,34,76,1,,0,false,true,false,false,false,1"
+    target = as_csv if written_as == "csv" else "xlsx"
+    home = f"-env:UserInstallation=file://{tmp_path}/home"
+    command = [office, home, "--headless", "--convert-to", target, "--outdir", "saved", "sheet.xlsx"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=240)
+    (saved,) = (tmp_path / "saved").iterdir()
+    assert [row["final_text"] for row in read_back(saved) if row["output_id"]] == (
+        texts if written_as == "xlsx" else [as_written(text) for text in texts]
+    )
 
 
 # -- what a spreadsheet does with it ---------------------------------------------------------------------------------
