@@ -17,7 +17,7 @@ import jinja2
 import markupsafe
 
 from flywheel_pipelines.feedback.contracts import Findings
-from flywheel_pipelines.feedback.contracts.findings import file_sample_words, many, sample_words
+from flywheel_pipelines.feedback.contracts.findings import file_sample_words, file_words, many, sample_words
 from flywheel_pipelines.feedback.contracts.words import files_shown, outcome, reasons
 from flywheel_pipelines.paths import DataPaths
 
@@ -54,7 +54,8 @@ def _about(findings: Findings) -> dict[str, Any]:
         "limit": f"{contract.spec.max_quarantined:.0%}",
         "verdict": findings.verdict,
         "verdict_words": VERDICTS[findings.verdict],
-        "words": findings.words,
+        "words": findings.words if findings.verdict == "nothing yet" else f"{findings.summary}.".capitalize(),
+        "ways_out": [file_words(file, contract) for file in findings.too_much_quarantined],
         "first_cycle": findings.cycles[0],
         "last_cycle": findings.cycles[-1],
         "n_cycles": len(findings.cycles),
@@ -70,7 +71,7 @@ def _about(findings: Findings) -> dict[str, Any]:
                 "counts": many(result),
                 "samples": sample_words(result),
                 "advice": result.rule.advice,
-                "expectations": [one.kind for one in result.rule.expectations],
+                "expectations": list(dict.fromkeys(one.kind for one in result.rule.expectations)),
             }
             for result in findings.rules
         ],

@@ -116,7 +116,7 @@ class ContractLake:
             for number in range(N_OUTPUTS)
             for measure, value in (("sends", 40.0), ("replies", 4.0))
         ]
-        self.put("mailer", tables.METRIC_LEDGER, facts, cycle=week, **({"batch": f"mail-{week}"} | more))
+        self.put("mailer", tables.METRIC_LEDGER, facts, cycle=week, **({"batch": f"mail-{week}", **more}))  # type: ignore[arg-type]
 
     def quarantine(self, feed: str, batch: str, count: int, problem: str = "invalid") -> None:
         """Put rows 1001, 1002, ... of a batch into quarantine."""
@@ -129,9 +129,15 @@ class ContractLake:
         write_atomically(folder / f"{batch}.parquet", rows(tables.QUARANTINE, records))
 
     def decide(
-        self, batch: str, quarantined: Iterable[int], event: str, *, recorded_at: datetime | None = None
+        self,
+        batch: str,
+        quarantined: Iterable[int],
+        event: str,
+        *,
+        recorded_at: datetime | None = None,
+        wrong_again: int = 0,
     ) -> None:
-        """Decide about rows in quarantine, in a batch of its own."""
+        """Decide about rows in quarantine, in a batch of its own; so many of those released are wrong again."""
         at = recorded_at or cycle_start(WEEKS[-1])
         own = f"{event}-{batch}-{min(quarantined)}"
         records = [
@@ -139,7 +145,12 @@ class ContractLake:
              "batch_id": own, "recorded_at": at, "source_row": number}
             for number, row in enumerate(quarantined, start=1)
         ]  # fmt: skip
-        header = {"batch_id": own, "source": "decision", "recorded_at": at, "n_rows": len(records), "n_quarantined": 0}
+        header = {
+            "batch_id": own, "source": "export.csv", "recorded_at": at, "n_rows": len(records) - wrong_again,
+            "n_quarantined": wrong_again, "feed": "mailer", "first_cycle": START, "last_cycle": START,
+        }  # fmt: skip
+        if wrong_again:
+            self.quarantine("mailer", own, wrong_again)
         self.lake.append_batch(NAME, header, {tables.QUARANTINE_EVENTS: rows(tables.QUARANTINE_EVENTS, records)})
 
     def check(self, feed: str, *weeks: date, cutoff: datetime | None = None) -> Findings:

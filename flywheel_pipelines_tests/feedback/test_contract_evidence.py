@@ -210,7 +210,9 @@ def test_a_million_facts_are_judged_within_seconds(tmp_path: Path) -> None:
     facts = {
         "output_id": np.repeat(ids, days * 2),
         "measure": np.tile(["sends", "replies"], n_outputs * days),
-        "measured_on": np.tile(np.repeat([WEEK + timedelta(days=n) for n in range(days)], 2), n_outputs),
+        "measured_on": np.tile(
+            np.repeat(np.array([WEEK + timedelta(days=n) for n in range(days)], dtype=object), 2), n_outputs
+        ),
         "value": np.tile([40.0, 4.0], n_outputs * days),
         "feed": ["mailer"] * n_facts,
         "batch_id": ["big"] * n_facts,

@@ -24,7 +24,6 @@ from flywheel_pipelines_tests.feedback.contract_lakes import (
 )
 
 WEEK = WEEKS[0]
-DAY = WEEK + timedelta(days=1)
 ROWS = range(1001, 1100)
 
 
@@ -109,12 +108,7 @@ def test_a_decision_after_the_cutoff_is_not_known_yet(tmp_path: Path) -> None:
 def test_what_is_released_and_wrong_again_counts_for_the_file_it_came_with(tmp_path: Path) -> None:
     """Two of a hundred rows are released; one is wrong again. That is 1 of 100, and not 1 of 2."""
     lake = lake_with(tmp_path, 98, 2)
-    lake.decide("first", [1001, 1002], "released")
-    lake.put(
-        "mailer", tables.METRIC_LEDGER, [measurement(output_id(WEEK), "sends", 4.0, DAY)], cycle=WEEK,
-        batch="released-first-1001", source="export.csv", n_quarantined=1,
-    )  # fmt: skip
-    lake.quarantine("mailer", "released-first-1001", 1)
+    lake.decide("first", [1001, 1002], "released", wrong_again=1)
     [file] = shares(lake)
     assert (file.batch_id, file.n_open, file.n_rows) == ("first", 1, 100)
 

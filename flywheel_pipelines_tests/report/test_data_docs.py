@@ -1,4 +1,4 @@
-"""The pages about feeds: what they say, that they need nothing but themselves, and that nothing in a file can break them."""
+"""The pages about feeds: what they say, and that nothing outside of them is needed or can break them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from flywheel_pipelines.cycles import cycle_start
 from flywheel_pipelines.feedback.contracts import Findings
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.paths import DataPaths
@@ -34,7 +35,8 @@ def found(tmp_path: Path) -> list[Findings]:
     lake.measure(WEEK, n_quarantined=9)
     lake.quarantine("mailer", f"mail-{WEEK}", 9)
     less = measurement(output_id(WEEK), "sends", 2.0, WEEK + timedelta(days=1))
-    lake.put("mailer", tables.METRIC_LEDGER, [less], cycle=WEEK, batch="less", source=NASTY)
+    at = cycle_start(WEEKS[3])
+    lake.put("mailer", tables.METRIC_LEDGER, [less], cycle=WEEK, batch="less", source=NASTY, recorded_at=at)
     return [lake.check(feed, WEEK) for feed in ("mailer", "desk", "ids")]
 
 

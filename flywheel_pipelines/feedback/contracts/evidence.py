@@ -58,10 +58,8 @@ class FactFrame:
 def batches_of_feed(lake: Lake, contract: FeedContract, knowledge_cutoff: datetime | None = None) -> pa.Table:
     """The rows of `batches` that came by the feed and were known by the cutoff."""
     found = lake.read(BATCHES, contract.flywheel)
-    keep = pc.equal(found.column("feed"), contract.feed)
-    if knowledge_cutoff is not None:
-        keep = pc.and_(keep, pc.less_equal(found.column("recorded_at"), pa.scalar(knowledge_cutoff)))
-    return found.filter(keep)
+    ours = found.filter(pc.field("feed") == contract.feed)
+    return ours if knowledge_cutoff is None else ours.filter(pc.field("recorded_at") <= knowledge_cutoff)
 
 
 def read_facts(
@@ -112,9 +110,8 @@ def _facts(lake: Lake, contract: FeedContract, cycles: Sequence[date], batches: 
     else:
         found = lake.read(contract.ledger, contract.flywheel)
         found = found.append_column("cycle", found.column("output_cycle"))
-    ours = pc.is_in(found.column("batch_id"), value_set=batches.column("batch_id").combine_chunks())
-    in_cycles = pc.is_in(found.column("cycle"), value_set=pa.array(cycles, pa.date32()))
-    return found.filter(pc.and_(ours, in_cycles))
+    ours = pc.field("batch_id").isin(batches.column("batch_id").to_pylist())
+    return found.filter(ours & pc.field("cycle").isin(list(cycles)))
 
 
 def _describe(

@@ -74,9 +74,21 @@ class Findings:
         # What to do is often the same for several rules: said once, behind the last of them.
         last = {result.rule.advice: result for result in broken}
         parts = [_rule_words(result, advise=last[result.rule.advice] is result) for result in broken]
-        parts += [_file_words(file, self.contract) for file in self.too_much_quarantined]
-        head = f"Feed {feed}, {about}: " + ("not closed. " if self.verdict == "blocked" else "closed, but look. ")
-        return head + " ".join(parts)
+        parts += [file_words(file, self.contract) for file in self.too_much_quarantined]
+        return "\n".join([f"Feed {feed}, {about}: {self.summary}.", *parts])
+
+    @property
+    def summary(self) -> str:
+        """How many rules are broken, and how many files have too much in quarantine."""
+        blocking = sum(result.blocks for result in self.rules)
+        warning = sum(not result.passed for result in self.rules) - blocking
+        counts = [
+            (blocking, "broken rule blocks", "broken rules block"),
+            (warning, "broken rule warns", "broken rules warn"),
+            (len(self.too_much_quarantined), "file has too much in quarantine", "files have too much in quarantine"),
+        ]
+        said = [f"{count} {one if count == 1 else many}" for count, one, many in counts if count]
+        return ", ".join(said) or f"all {len(self.rules)} rules are kept"
 
 
 def check_feed(
@@ -158,7 +170,8 @@ def _sample(result: RuleResult, row: Mapping[str, Any]) -> str:
     return f"{row['source']}, row {row['source_row']}: {values}" if row.get("source") else values
 
 
-def _file_words(file: FileShare, contract: FeedContract) -> str:
+def file_words(file: FileShare, contract: FeedContract) -> str:
+    """That a file has too much in quarantine, why, and what a person can do."""
     reasons = ", ".join(f"{n:,} {problem}" for problem, n in file.reasons)
     return (
         f"{file.source}: {file.n_open:,} of {file.n_rows:,} rows ({file.share:.0%}) are in quarantine ({reasons}), and "

@@ -87,7 +87,8 @@ def file_shares(
     }
     published = lake.cycles(PUBLISHED_OUTPUTS, contract.flywheel)
     events = _known(lake.read(QUARANTINE_EVENTS, contract.flywheel), knowledge_cutoff)
-    origin = {row["batch_id"]: row["quarantined_batch"] for row in events if row["event"] != "discarded"}
+    # A decision is a batch of its own, and no file that could take another's place.
+    origin = {row["batch_id"]: row["quarantined_batch"] for row in events}
     files = [row for batch_id, row in by_id.items() if batch_id not in origin]
     touching = [
         row
@@ -102,10 +103,10 @@ def file_shares(
 
 
 def _touches(row: dict[str, Any], cycles: Sequence[date], published: Sequence[date]) -> bool:
-    first, last = row["first_cycle"], row["last_cycle"]
-    if first is None:
-        first = last = max((one for one in published if cycle_start(one) <= row["recorded_at"]), default=None)
-    return first is not None and any(first <= cycle <= last for cycle in cycles)
+    if row["first_cycle"] is None:
+        newest = max((one for one in published if cycle_start(one) <= row["recorded_at"]), default=None)
+        return newest in cycles
+    return any(row["first_cycle"] <= cycle <= row["last_cycle"] for cycle in cycles)
 
 
 def _replaces(later: dict[str, Any], row: dict[str, Any]) -> bool:
@@ -126,9 +127,8 @@ def _open_rows(
         contract.flywheel,
         columns=["batch_id", "source_row", "source", "field", "found", "reason", "problem"],
     )
-    ours = pc.is_in(found.column("batch_id"), value_set=pa.array(list(by_id), pa.string()))
     kept: dict[str, dict[tuple[str, int], dict[str, Any]]] = {}
-    for row in found.filter(ours).to_pylist():
+    for row in found.filter(pc.field("batch_id").isin(list(by_id))).to_pylist():
         key = (row["batch_id"], row["source_row"])
         if key not in decided:
             kept.setdefault(_first(row["batch_id"], origin), {}).setdefault(key, row)
