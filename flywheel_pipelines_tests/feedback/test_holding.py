@@ -27,7 +27,9 @@ def ordinary(outputs: list[str], first: date, days: int, seed: int) -> list[str]
         for day in range(days):
             sends = int(rng.poisson(400))
             opens, replies = (int(rng.binomial(sends, rng.beta(p * 300, (1 - p) * 300))) for p in (0.35, 0.04))
-            lines.append(f"{output},{first + timedelta(days=day)},{sends},{opens},{replies},{rng.binomial(sends, 0.005)}")
+            lines.append(
+                f"{output},{first + timedelta(days=day)},{sends},{opens},{replies},{rng.binomial(sends, 0.005)}"
+            )
     return lines
 
 
@@ -48,7 +50,11 @@ def test_the_row_that_jumped_is_held_and_the_rest_lands(desk: Desk) -> None:
     batch = attack(desk)
     assert (batch.header["n_held"], batch.n_quarantined, batch.n_rows) == (1, 1, 23)
     (row,) = desk.open()
-    assert (row.problem, row.source_row, row.cells) == ("held", 1, dict(zip(HEADER.split(","), JUMP.split(","), strict=True)))
+    assert (row.problem, row.source_row, row.cells) == (
+        "held",
+        1,
+        dict(zip(HEADER.split(","), JUMP.split(","), strict=True)),
+    )
     (wrong,) = row.wrong
     assert (wrong.field, wrong.found) == ("replies", "300 of 400")
     assert "flywheel quarantine release" in wrong.reason
