@@ -52,7 +52,9 @@ def open_table(rows: Sequence[QuarantinedRow], limit: int) -> RenderableType:
         )
     parts.append(table)
     if len(rows) > limit:
-        parts.append(Text(f"{limit:,} of {len(rows):,} shown; --limit shows more, --feed and --problem fewer", style=QUIET))
+        parts.append(
+            Text(f"{limit:,} of {len(rows):,} shown; --limit shows more, --feed and --problem fewer", style=QUIET)
+        )
     parts.append(_what_to_do(rows))
     return Group(*parts)
 

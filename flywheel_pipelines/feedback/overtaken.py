@@ -17,9 +17,7 @@ from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.lake.tables import BATCHES, METRIC_LEDGER, METRIC_REPLACEMENTS, QUARANTINE_EVENTS
 
 
-def overtaken(
-    lake: Lake, flywheel: str, feed: str, rows: Sequence[QuarantinedRow], batch: FeedBatch
-) -> dict[int, str]:
+def overtaken(lake: Lake, flywheel: str, feed: str, rows: Sequence[QuarantinedRow], batch: FeedBatch) -> dict[int, str]:
     """Which of the rows say something that the feed has said anew since, and in which batch, by number from 1.
 
     Args:
@@ -33,8 +31,7 @@ def overtaken(
     replaced = [row for row in lake.read(METRIC_REPLACEMENTS, flywheel).to_pylist() if row["feed"] == feed]
     found: dict[int, str] = {}
     for part in batch.parts.get(METRIC_LEDGER, ()):
-        ledger = lake.read(METRIC_LEDGER, flywheel, part.cycle)
-        ledger = ledger.filter(pc.fill_null(pc.equal(ledger["feed"], feed), False))
+        ledger = lake.read(METRIC_LEDGER, flywheel, part.cycle).filter(pc.field("feed") == feed)
         latest: dict[tuple[str, str, object], tuple[datetime, str]] = {}
         for row in ledger.to_pylist():
             key = (row["output_id"], row["measure"], row["measured_on"])
@@ -54,8 +51,8 @@ def overtaken(
 
 def _instants(lake: Lake, flywheel: str) -> dict[str, datetime]:
     """When each batch that came out of quarantine had been said first: when its last row was put aside."""
-    recorded = lake.read(BATCHES, flywheel, columns=["batch_id", "recorded_at"])
-    at = dict(zip(recorded["batch_id"].to_pylist(), recorded["recorded_at"].to_pylist(), strict=True))
+    recorded = lake.read(BATCHES, flywheel, columns=["batch_id", "recorded_at"]).to_pylist()
+    at: dict[str, datetime] = {row["batch_id"]: row["recorded_at"] for row in recorded}
     found: dict[str, datetime] = {}
     for event in lake.read(QUARANTINE_EVENTS, flywheel).to_pylist():
         said = at.get(event["quarantined_batch"])

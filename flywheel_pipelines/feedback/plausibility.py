@@ -4,9 +4,9 @@ Here: the tests of one file against the past of its outputs and its flywheel, an
 here: what is expected (`plausibility_history`), formulas (`plausibility_tails`), or putting rows aside (`landing`).
 
 Decisions:
-- Only jumps upwards are tested: of a rate, of an output's exposure in a day, and of all outputs' exposure in a day. It is
-  the direction in which clicks, votes and traffic are made up, and it is the one that promotes. What is taken back (a
-  bot filter) must not need anybody's leave, so a value no higher than the one known for its day always passes.
+- Only jumps upwards are tested: of a rate, of an output's exposure in a day, and of all outputs' exposure in a day.
+  It is the direction in which clicks, votes and traffic are made up, and it is the one that promotes. What is taken back
+  (a bot filter) must not need anybody's leave, so a value no higher than the one known for its day always passes.
 - The null hypothesis is not "as before" but "up to MARGIN times as before": traffic has weekdays, seasons and growth,
   and texts get better. A test of it (Murphy and Myors 1999, "Testing the hypothesis that treatments have negligible
   effects") holds its level for all of them at once.
@@ -266,7 +266,7 @@ class _Tests:
             return []
         sizes = [len(suspects.keys) for suspects in self.suspects]
         ends = np.cumsum(sizes)
-        # Holm on lower bounds of the p-values rejects all that Holm on the p-values can reject; only those are worked out.
+        # Holm on lower bounds of p-values rejects all that Holm on the p-values can; only those are worked out.
         p_values = np.concatenate([suspects.bounds() for suspects in self.suspects])
         weights = np.concatenate([np.full(len(one.keys), 1 / one.n_tests) for one in self.suspects])
         likely = holm(p_values, weights, ERROR_RATE, self.n_kinds)
@@ -348,8 +348,8 @@ def _reason(suspects: _Suspects, at: int, p_value: float) -> str:
         margin = DAY_MARGIN
     else:
         words = (
-            f"{value:,.0f} {suspects.measure} in one day; expected about {math.exp(centre):,.0f}, from the output's own "
-            f"past and {past}"
+            f"{value:,.0f} {suspects.measure} in one day; expected about {math.exp(centre):,.0f}, from the output's "
+            f"own past and {past}"
         )
         margin = COUNT_MARGIN
     return (

@@ -43,5 +43,6 @@ def past_of(lake: Lake, flywheel: str, feed: str, cycles: Collection[date], meas
         connection.execute("set timezone = 'UTC'")
         connection.register("ledger", ledger)
         return connection.execute(
-            f"select output_id, cycle, measured_on, {columns} from ledger where feed = $feed group by all", {"feed": feed}
+            f"select output_id, cycle, measured_on, {columns} from ledger where feed = $feed group by all",
+            {"feed": feed},
         ).to_arrow_table()

@@ -32,9 +32,9 @@ def binomial_tail(
         spread: its standard deviation, shape (n,).
         freedom: degrees of freedom.
     """
-    parts = range(0, len(successes), AT_ONCE)
-    cut = [tuple(array[at : at + AT_ONCE] for array in (successes, trials, centre, spread)) for at in parts]
-    return np.concatenate([_binomial_tail(*part, freedom) for part in cut] or [np.empty(0)])
+    parts = [slice(start, start + AT_ONCE) for start in range(0, len(successes), AT_ONCE)]
+    found = [_binomial_tail(successes[at], trials[at], centre[at], spread[at], freedom) for at in parts]
+    return np.concatenate(found or [np.empty(0)])
 
 
 def _binomial_tail(

@@ -273,6 +273,7 @@ def _changed(row: QuarantinedRow, changes: Mapping[str, str]) -> QuarantinedRow:
     unknown = [header for header in changes if header not in (row.cells or {})]
     if unknown:
         raise FlywheelError(
-            f"--set: row {row.row_id} has no column {', '.join(unknown)}; it has {', '.join(row.cells or ()) or 'none'}."
+            f"--set: row {row.row_id} has no column {', '.join(unknown)}; "
+            f"it has {', '.join(row.cells or ()) or 'none'}."
         )
     return replace(row, cells={**(row.cells or {}), **changes})
