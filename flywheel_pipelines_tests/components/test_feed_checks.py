@@ -214,6 +214,8 @@ def test_a_season_that_a_check_stops_ends_with_the_words_of_the_check(world: Wri
     job = world.definitions().resolve_job_def(f"{NAME}__close")
     with (
         dg.DagsterInstance.ephemeral() as instance,
-        pytest.raises(FlywheelError, match=r"step offers__performance_metrics: Feed mailer.*Rule reply_rate_within"),
+        pytest.raises(
+            FlywheelError, match=r"(?s)step offers__performance_metrics: Feed mailer.*Rule reply_rate_within"
+        ),
     ):
         execute_job(job, instance, [WEEKS[0]], {}, "demo")

@@ -176,9 +176,9 @@ def file_words(file: FileShare, contract: FeedContract) -> str:
     return (
         f"{file.source}: {file.n_open:,} of {file.n_rows:,} rows ({file.share:.0%}) are in quarantine ({reasons}), and "
         f"the feed allows {file.limit:.0%}. Correct the file and hand it in again under its name; or decide about its "
-        f"rows: `flywheel quarantine list --flywheel {contract.flywheel}` shows them, `release` and `discard` settle "
-        f"them, and a row that is settled no longer counts; or, when so many are to be expected, raise max_quarantined "
-        f"of feeds.{contract.feed} in the flywheel's defs.yaml. Then close the cycle again."
+        f"rows: `flywheel quarantine list --flywheel {contract.flywheel} --feed {contract.feed}` shows them, `release` "
+        "and `discard` settle them, and a row that is settled no longer counts; or, when so many are to be expected, "
+        f"raise max_quarantined of feeds.{contract.feed} in the flywheel's defs.yaml. Then close the cycle again."
     )
 
 
