@@ -17,6 +17,8 @@ from flywheel_pipelines.paths import PROJECT_ROOT
 DEMO_SEED = 1
 season = cache(play_one)
 both = pytest.mark.parametrize("flywheel", FLYWHEELS)
+# Half a minute each; the first of a busy machine's may take ten times that.
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.mark.slow
