@@ -255,7 +255,7 @@ def shots_of_correction(flywheel: str, last: str) -> list[Shot]:
     scores = f"/assets/{flywheel}/scored_outputs?view=partitions&partition={last}"
     sensor = f"/locations/__repository__@{LOCATION}/sensors/{flywheel}__inbox"
     return [
-        Shot("inbox_sensor", sensor, (1500, 900), "Requested", clip=(240, 0, 1260, 900)),
+        Shot("inbox_sensor", sensor, (1500, 900), "Tick history", clip=(240, 0, 1260, 900)),
         Shot("restatement", scores, (1500, 1100), "decisions_flipped", clip=(240, 0, 1260, 1100)),
     ]
 
