@@ -25,7 +25,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -164,6 +164,11 @@ def user_interface(data: Path, port: int, definitions: Path | None = None, log: 
     finally:
         # It has children (code server, daemon, web server): its whole session goes.
         os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=60)
+        # What a busy machine has not ended by then; the lake and Dagster's storage survive a kill.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait(timeout=60)
 
 
@@ -188,11 +193,11 @@ def runs_of(base: str, job: str) -> list[dict[str, Any]]:
     return [{**run, "tags": {tag["key"]: tag["value"] for tag in run["tags"]}} for run in runs]
 
 
-def wait_for_correction(base: str, job: str, seconds: float = 300) -> dict[str, Any]:
-    """The run that the inbox sensor has requested, once it is over. Raises TimeoutError."""
+def wait_for_correction(base: str, job: str, known: Collection[str] = (), seconds: float = 300) -> dict[str, Any]:
+    """The run that the inbox sensor has requested, once it is over; not one of the `known`. Raises TimeoutError."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        requested = [run for run in runs_of(base, job) if SENSOR_TAG in run["tags"]]
+        requested = [run for run in runs_of(base, job) if SENSOR_TAG in run["tags"] and run["runId"] not in known]
         if requested and requested[0]["status"] in ("SUCCESS", "FAILURE", "CANCELED"):
             return requested[0]
         time.sleep(1)
@@ -255,7 +260,7 @@ def shots_of_correction(flywheel: str, last: str) -> list[Shot]:
     scores = f"/assets/{flywheel}/scored_outputs?view=partitions&partition={last}"
     sensor = f"/locations/__repository__@{LOCATION}/sensors/{flywheel}__inbox"
     return [
-        Shot("inbox_sensor", sensor, (1500, 900), "Requested", clip=(240, 0, 1260, 900)),
+        Shot("inbox_sensor", sensor, (1500, 900), f"{flywheel}__inbox", clip=(240, 0, 1260, 900)),
         Shot("restatement", scores, (1500, 1100), "decisions_flipped", clip=(240, 0, 1260, 1100)),
     ]
 
@@ -300,8 +305,9 @@ def main() -> None:
     with user_interface(data, arguments.port) as base, browser(arguments.browser) as page:
         for shot in shots(data, arguments.flywheel):
             pictures[shot.name] = take(page, base, shot)
+        known = {run["runId"] for run in runs_of(base, f"{arguments.flywheel}__close")}
         drop_correction(data, arguments.flywheel)
-        run = wait_for_correction(base, f"{arguments.flywheel}__close")
+        run = wait_for_correction(base, f"{arguments.flywheel}__close", known)
         for shot in shots_of_correction(arguments.flywheel, run["tags"]["dagster/asset_partition_range_end"]):
             pictures[shot.name] = take(page, base, shot)
     for name, png in pictures.items():

@@ -182,8 +182,18 @@ RESTATEMENTS = TableContract(
             column("new_value", REAL, "Metric: its value now. Decision: p_above now.", nullable=True),
             column("old_exposure", REAL, "Trials before.", nullable=True),
             column("new_exposure", REAL, "Trials now.", nullable=True),
-            column("old_decision", TEXT, "promote, hold or reject before; null for a metric.", nullable=True),
-            column("new_decision", TEXT, "promote, hold or reject now; null for a metric.", nullable=True),
+            column(
+                "old_decision",
+                TEXT,
+                "promote, hold or reject before; null for a metric, or where it was not judged.",
+                nullable=True,
+            ),
+            column(
+                "new_decision",
+                TEXT,
+                "promote, hold or reject now; null for a metric, or where it is not judged.",
+                nullable=True,
+            ),
             column("caused_by", pa.list_(TEXT), "Batches of facts that came in between; they caused the change."),
             *FACT,
         ]
