@@ -13,7 +13,19 @@ from flywheel_pipelines.cli import contracts, feeds, looking, making, pulling, q
 from flywheel_pipelines.cli.shared import USAGE_ERROR, app, print_error
 from flywheel_pipelines.errors import FlywheelError
 
-__all__ = ["app", "contracts", "feeds", "looking", "main", "making", "pulling", "quarantine", "restating", "reviewing", "running"]
+__all__ = [
+    "app",
+    "contracts",
+    "feeds",
+    "looking",
+    "main",
+    "making",
+    "pulling",
+    "quarantine",
+    "restating",
+    "reviewing",
+    "running",
+]
 
 
 def main() -> NoReturn:

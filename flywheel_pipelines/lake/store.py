@@ -204,7 +204,7 @@ class Lake:
             if table.kind != "ledger" or table is BATCHES:
                 continue
             if "cycle" in table.partition_by:
-                yield from self.batch_files(table, flywheel, batch_id).values()
+                yield from self.files_of_batch(table, flywheel, batch_id).values()
                 continue
             path = self.partition_dir(table, flywheel=flywheel) / f"{batch_id}.parquet"
             if path.exists():

@@ -32,6 +32,7 @@ from flywheel_pipelines_tests.loop.histories import (
 from flywheel_pipelines_tests.small_world import changed_files
 from flywheel_pipelines_tests.written_world import NAME, WrittenWorld
 
+SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 CORRECTED = (
     Landing(MAILER, ((0, 1, 40, 30), (7, 2, 50, 1))),
     Close(),
@@ -74,7 +75,7 @@ def knows_what_was_known(history: History, rebuilt: WrittenWorld) -> None:
         assert changed_files(known, close_bytes(rebuilt)) == [], f"as known at {instant}"
 
 
-@settings(max_examples=4, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=4, suppress_health_check=SLOW, phases=[Phase.explicit, Phase.generate])
 @given(happening=events)
 @example(happening=list(CORRECTED))
 def test_any_history_equals_a_rebuild_and_knows_what_was_known(published: WrittenWorld, happening: list[Event]) -> None:
@@ -82,7 +83,7 @@ def test_any_history_equals_a_rebuild_and_knows_what_was_known(published: Writte
 
 
 @pytest.mark.slow
-@settings(max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=SLOW)
 @given(happening=events)
 def test_many_histories_equal_a_rebuild_and_know_what_was_known(
     published: WrittenWorld, happening: list[Event]
