@@ -2,7 +2,7 @@
 
 With --archive, the replay runs on that archive, and the promotion benchmark, which needs real data, joins in. Each
 benchmark can be run alone: `python -m benchmarks.lake_reads`, `.close_cost`, `.restatement`, `.replay`, `.publish`,
-`.promotion`, `.llm_throughput`.
+`.promotion`, `.llm_throughput`, `.plausibility`.
 """
 
 from __future__ import annotations
@@ -54,6 +54,13 @@ def restatement() -> list[Measurement]:
     return run()
 
 
+def plausibility() -> list[Measurement]:
+    """How often honest files are held, and how many attacks."""
+    from benchmarks.plausibility import run
+
+    return run()
+
+
 def replay(archive: Path | None) -> list[Measurement]:
     """A whole replay."""
     from benchmarks.replay import run
@@ -88,6 +95,7 @@ def benchmarks(archive: Path | None) -> dict[str, Benchmark]:
         "restatement": restatement,
         "publish": publish,
         "llm_throughput": llm_throughput,
+        "plausibility": plausibility,
         "replay": lambda: replay(archive),
     }
     if archive is not None:
