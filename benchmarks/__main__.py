@@ -2,7 +2,7 @@
 
 With --archive, the replay runs on that archive, and the promotion benchmark, which needs real data, joins in. Each
 benchmark can be run alone: `python -m benchmarks.lake_reads`, `.close_cost`, `.restatement`, `.replay`, `.publish`,
-`.promotion`, `.llm_throughput`, `.plausibility`.
+`.promotion`, `.llm_throughput`, `.ingest`, `.plausibility`.
 """
 
 from __future__ import annotations
@@ -54,6 +54,13 @@ def restatement() -> list[Measurement]:
     return run()
 
 
+def ingest() -> list[Measurement]:
+    """What landing ten million rows of metrics costs."""
+    from benchmarks.ingest import run
+
+    return run()
+
+
 def plausibility() -> list[Measurement]:
     """How often honest files are held, and how many attacks."""
     from benchmarks.plausibility import run
@@ -95,6 +102,7 @@ def benchmarks(archive: Path | None) -> dict[str, Benchmark]:
         "restatement": restatement,
         "publish": publish,
         "llm_throughput": llm_throughput,
+        "ingest": ingest,
         "plausibility": plausibility,
         "replay": lambda: replay(archive),
     }

@@ -25,6 +25,7 @@ from datetime import date
 from typing import Literal
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -78,8 +79,14 @@ def attribute(
         texts: the distinct cells of that column, as they stand.
         days: first and last day that the rows are about; None: unknown.
     """
-    stripped = {text: text.strip(BLANKS) for text in texts}
+    texts = list(texts)
     found: dict[str, Found] = {}
+    if feed.join == "output_id":
+        # Nearly all texts are ids as they stand; only the others are looked at one by one.
+        exact = find_cycles(lake, spec, texts, days, only_near=True)
+        found.update({text: Output(text, cycle) for text, cycle in exact.items()})
+        texts = [text for text in texts if text not in exact]
+    stripped = {text: text.strip(BLANKS) for text in texts}
     names: dict[str, tuple[str, ...]] = {}
     links = _links(lake, spec.name, feed.join == "url") if feed.join != "output_id" else {}
     linked: dict[str, frozenset[str]] = {}
@@ -109,24 +116,32 @@ def named_by_id(text: str, cycles: Mapping[str, date]) -> Found:
 
 
 def find_cycles(
-    lake: Lake, spec: FlywheelSpec, ids: Collection[str], days: tuple[date, date] | None = None
+    lake: Lake,
+    spec: FlywheelSpec,
+    ids: Collection[str],
+    days: tuple[date, date] | None = None,
+    *,
+    only_near: bool = False,
 ) -> dict[str, date]:
     """The cycle of each of some outputs; ids that nothing was published under are left out.
 
-    Reads the cycles around `days` first, then the others only as long as an id is left over.
+    Reads the cycles around `days` first, then the others only as long as an id is left over (or not at all).
     """
-    left = set(ids)
     found: dict[str, date] = {}
-    for group in _in_order(lake, spec, days):
-        if not left:
+    for is_near, group in _in_order(lake, spec, days):
+        if len(found) == len(ids) or (only_near and not is_near):
             break
-        wanted = pa.array(sorted(left), pa.string())
-        for cycle in group:
-            published = lake.values(PUBLISHED_OUTPUTS, spec.name, cycle, "output_id")
-            here = published.filter(pc.is_in(published, value_set=wanted)).unique().to_pylist()
-            for output_id in here:
-                found.setdefault(output_id, cycle)
-        left.difference_update(found)
+        wanted = pa.array([one for one in ids if one not in found], pa.string())
+        published = [lake.values(PUBLISHED_OUTPUTS, spec.name, cycle, "output_id").unique() for cycle in group]
+        if not published:
+            continue
+        everything = pa.concat_arrays(published)
+        places = pc.index_in(wanted, value_set=everything)
+        ends = np.cumsum([len(of_cycle) for of_cycle in published])
+        here = places.is_valid()
+        cycles = np.searchsorted(ends, places.drop_null().to_numpy(), side="right").tolist()
+        names = wanted.filter(here).to_pylist()
+        found.update({name: group[number] for name, number in zip(names, cycles, strict=True)})
     return found
 
 
@@ -146,18 +161,18 @@ def now_known(lake: Lake, spec: FlywheelSpec, feed_name: str, cells: Sequence[Ma
     return [isinstance(found[text], Output) for text in texts]
 
 
-def _in_order(lake: Lake, spec: FlywheelSpec, days: tuple[date, date] | None) -> Iterator[list[date]]:
-    """The cycles in the order in which outputs are looked for: those around the days, then the others, newest first."""
+def _in_order(lake: Lake, spec: FlywheelSpec, days: tuple[date, date] | None) -> Iterator[tuple[bool, list[date]]]:
+    """Whether they are near, and some cycles: first those around the days, then the others, newest first."""
     cycles = [cycle for cycle in lake.cycle_folders(PUBLISHED_OUTPUTS, spec.name)]
     near: list[date] = []
     if days is not None:
         # What is measured late is measured about a cycle whose window has passed; as long again is near enough.
         first = shift_cycle(cycle_of(days[0], spec.cadence), spec.cadence, -2 * spec.measurement_window)
         near = [cycle for cycle in cycles if first <= cycle <= days[1]]
-        yield near
+        yield True, near
     others = [cycle for cycle in reversed(cycles) if cycle not in set(near)]
     for start in range(0, len(others), CYCLES_AT_ONCE):
-        yield others[start : start + CYCLES_AT_ONCE]
+        yield False, others[start : start + CYCLES_AT_ONCE]
 
 
 def _links(lake: Lake, flywheel: str, are_addresses: bool) -> dict[str, frozenset[str]]:

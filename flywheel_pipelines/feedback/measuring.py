@@ -20,7 +20,7 @@ from flywheel_pipelines.feedback.attribution import attribute
 from flywheel_pipelines.feedback.feeds.batch import FeedBatch, Incoming, batch_id_of
 from flywheel_pipelines.feedback.feeds.metric_cells import to_day
 from flywheel_pipelines.feedback.feeds.metric_columns import measures_in
-from flywheel_pipelines.feedback.feeds.metric_facts import Column, MetricFacts
+from flywheel_pipelines.feedback.feeds.metric_facts import Column, MetricFacts, Rows
 from flywheel_pipelines.feedback.feeds.metrics import HoldRule, MetricsFile, measure_file
 from flywheel_pipelines.feedback.holding import hold_rule
 from flywheel_pipelines.feedback.performance import known_measurements
@@ -118,4 +118,5 @@ def _on_top(column: Column, facts: MetricFacts, known: Mapping[tuple[str, str, d
         known.get((facts.outputs[output].output_id, column.measure, to_day(day)), 0.0)
         for output, day in zip(column.output.tolist(), column.day.tolist(), strict=True)
     ]
-    return replace(column, value=column.value + np.array(before))
+    rows = Rows(np.arange(len(before)), column.output, column.day, column.rows.source_row[column.rows.at])
+    return Column(column.measure, rows, column.value + np.array(before))

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from benchmarks import close_cost, lake_reads, llm_throughput, publish, replay, restatement
+from benchmarks import close_cost, ingest, lake_reads, llm_throughput, publish, replay, restatement
 from benchmarks.measurement import UNITS, Measurement, machine, show, side_by_side
 from flywheel_pipelines.paths import PROJECT_ROOT
 
@@ -57,8 +57,9 @@ def test_the_json_names_machine_and_measurements(capsys: pytest.CaptureFixture[s
         lambda: replay.run(weeks=8),
         lambda: publish.run(cycles=3, outputs=16, repeats=1),
         lambda: llm_throughput.run(requests=20, concurrency=5, bare=5),
+        lambda: ingest.run(rows=60_000, outputs=100, repeats=1),
     ],
-    ids=["lake_reads", "close_cost", "restatement", "replay", "publish", "llm_throughput"],
+    ids=["lake_reads", "close_cost", "restatement", "replay", "publish", "llm_throughput", "ingest"],
 )
 def test_every_benchmark_runs_at_its_smallest(run) -> None:
     measurements = run()

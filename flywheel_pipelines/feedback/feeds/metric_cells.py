@@ -133,26 +133,23 @@ class MetricCells:
         values = [f"{self._value_sql(name)} as v{position}" for position, name in enumerate(names)]
         join_days = ""
         if self._columns.has_dates:
-            join_days = f"left join days on days.text = coalesce(cells.{self._column[DATE]}, '')"
+            join_days = f"left join days on days.text = cells.{self._column[DATE]}"
+        # Empty cells may be null and then match nothing; the Python checks say what is wrong with them.
         found = self._connection.execute(
             f"""
             select coalesce(names.output, {NO_OUTPUT})::int as output, ({day})::int as day,
                 {"".join(value + ", " for value in values)} cells.rowid as position
-            from cells
-            left join names on names.text = coalesce(cells.{self._column[self._columns.key]}, '')
-            {join_days}
+            from cells left join names on names.text = cells.{self._column[self._columns.key]} {join_days}
             """
-        ).to_arrow_table()
-        arrays = {name: found.column(name).to_numpy() for name in found.column_names}
-        position = arrays["position"]
+        ).fetchnumpy()
+        position = found["position"]
         if self.n_rows > 1 and not (position[1:] > position[:-1]).all():
             order = np.argsort(position, kind="stable")
-            arrays = {name: array[order] for name, array in arrays.items()}
-        source_row = arrays["position"] + 1 if self._source_row is None else self._source_row
-        by_name = {name: arrays[f"v{number}"].copy() for number, name in enumerate(names)}
-        numbers = Numbers(
-            source_row, arrays["output"].copy(), arrays["day"].copy(), by_name, np.zeros(self.n_rows, bool), outputs
-        )
+            found = {name: array[order] for name, array in found.items()}
+        source_row = found["position"] + 1 if self._source_row is None else self._source_row
+        by_name = {name: np.asarray(found[f"v{number}"]) for number, name in enumerate(names)}
+        output, of_day = np.asarray(found["output"]), np.asarray(found["day"])
+        numbers = Numbers(source_row, output, of_day, by_name, np.zeros(self.n_rows, bool), outputs)
         numbers.fine = self._plainly_fine(numbers, today)
         return numbers
 
@@ -180,7 +177,7 @@ class MetricCells:
                 f" when {_quoted(event)} then {self._columns.measures.index(measure)}"
                 for event, measure in self._feed.events.items()
             )
-            return f"(case {text}{events} else 'inf' end)::double"
+            return f"(case {text}{events} else 'inf'::double end)"
         if name in self._columns.whole or name == COUNT:
             return f"coalesce({count_sql(text, self._feed.numbers)}, 'inf'::double)"
         number = f"coalesce({number_sql(text, self._feed.numbers)}, 'inf'::double)"
@@ -211,7 +208,7 @@ class MetricCells:
             f"""
             create table day_texts as
             select text, {day_sql("text", self._feed.dates)} as day
-            from (select distinct coalesce({column}, '') as text from cells)
+            from (select coalesce(text, '') as text from (select distinct {column} as text from cells))
             """
         )
         unsure = self._connection.execute("select text from day_texts where day is null").fetchall()
@@ -237,8 +234,8 @@ class MetricCells:
     def _look_up_names(self, attribute: Attribute, days: tuple[date, date] | None) -> list[Output]:
         """Make the table `names` of all texts that name one output; the outputs by cycle and id."""
         column = self._column[self._columns.key]
-        texts = self._connection.execute(f"select distinct coalesce({column}, '') as text from cells").to_arrow_table()
-        self.found = attribute(texts.column("text").to_pylist(), days or self._columns.period)
+        texts = self._connection.execute(f"select distinct {column} as text from cells").to_arrow_table()
+        self.found = attribute(["" if text is None else text for text in texts.column("text").to_pylist()], days or self._columns.period)
         matched = {text: one for text, one in self.found.items() if isinstance(one, Output)}
         outputs = sorted(set(matched.values()), key=lambda one: (one.cycle, one.output_id))
         index = {one: number for number, one in enumerate(outputs)}

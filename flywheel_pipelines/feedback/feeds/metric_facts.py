@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -32,14 +33,37 @@ SPARSE = 8
 
 
 @dataclass(frozen=True)
-class Column:
-    """The facts of one measure, arrays of shape (n,): output, day, value, and the row each comes from."""
+class Rows:
+    """Where facts stand: positions of shape (n,) in arrays that hold more than them, so that nothing is copied twice."""
 
-    measure: str
+    at: np.ndarray
     output: np.ndarray
     day: np.ndarray
-    value: np.ndarray
     source_row: np.ndarray
+
+
+@dataclass(frozen=True)
+class Column:
+    """The facts of one measure; `values` is an array like those of `rows`, which measures may share."""
+
+    measure: str
+    rows: Rows
+    values: np.ndarray
+
+    @property
+    def output(self) -> np.ndarray:
+        """The output of each fact, as an index."""
+        return self.rows.output[self.rows.at]
+
+    @property
+    def day(self) -> np.ndarray:
+        """The day of each fact, since 1970-01-01."""
+        return self.rows.day[self.rows.at]
+
+    @property
+    def value(self) -> np.ndarray:
+        """The facts themselves."""
+        return self.values[self.rows.at]
 
 
 @dataclass(frozen=True)
@@ -49,23 +73,31 @@ class MetricFacts:
     outputs: Sequence[Output]
     columns: Sequence[Column]
 
+    @cached_property
+    def spans(self) -> list[tuple[date, int, int]]:
+        """The cycles that the facts are about, in order, and the outputs of each: from which index to before which."""
+        there = np.zeros(len(self.outputs), bool)
+        for rows in {id(column.rows): column.rows for column in self.columns}.values():
+            there[rows.output[rows.at]] = True
+        return [(cycle, first, last) for cycle, first, last in _spans(self.outputs) if there[first:last].any()]
+
     @property
     def n_facts(self) -> int:
         """How many values there are."""
-        return sum(len(column.value) for column in self.columns)
+        return sum(len(column.rows.at) for column in self.columns)
 
     @property
     def cycles(self) -> list[date]:
         """The cycles that the facts are about, in order."""
-        return [cycle for cycle, first, last in _spans(self.outputs) if self._has_any(first, last)]
+        return [cycle for cycle, _, _ in self.spans]
 
     @property
     def days(self) -> tuple[date, date] | None:
         """First and last day that the facts are about."""
-        ends = [(int(column.day.min()), int(column.day.max())) for column in self.columns if len(column.day)]
-        if not ends:
+        days = [column.day for column in self.columns if len(column.rows.at)]
+        if not days:
             return None
-        return to_day(min(first for first, _ in ends)), to_day(max(last for _, last in ends))
+        return to_day(min(int(day.min()) for day in days)), to_day(max(int(day.max()) for day in days))
 
     def by_day(self) -> pa.Table:
         """One row per output and day, with a column per measure (null where it was not measured).
@@ -88,111 +120,98 @@ class MetricFacts:
 
     def parts(self, *, feed_name: str | None, batch_id: str, recorded_at: datetime) -> list[LedgerPart]:
         """The rows of `metric_ledger`, one part a cycle."""
-        same = {"feed": feed_name, "batch_id": batch_id, "recorded_at": recorded_at}
+        same = _Same(feed_name, batch_id, recorded_at)
         cut = _Cut(self)
         return [
-            LedgerPart(
-                cycle, lambda first=first, last=last: _ledger_rows(cut.between(first, last), self, first, last, same)
-            )
-            for cycle, first, last in _spans(self.outputs)
-            if self._has_any(first, last)
+            LedgerPart(cycle, lambda number=number: _ledger_rows(cut, number, self, same))
+            for number, (cycle, _, _) in enumerate(self.spans)
         ]
-
-    def _has_any(self, first: int, last: int) -> bool:
-        return any(bool(((column.output >= first) & (column.output < last)).any()) for column in self.columns)
 
 
 class _Cut:
-    """The facts of each cycle, found in one stable sort by cycle instead of one search through all facts a cycle."""
+    """The rows of each cycle, found in one stable sort by cycle instead of one search through all rows a cycle."""
 
     def __init__(self, facts: MetricFacts) -> None:
-        self._columns = facts.columns
-        ends = np.array([last for _, _, last in _spans(facts.outputs)], np.int64)
-        self._orders: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        for column in facts.columns:
-            # Measures that stand in the same rows share their arrays.
-            if id(column.output) not in self._orders:
-                cycle = np.searchsorted(ends, column.output, side="right").astype(np.uint16)
-                order = np.argsort(cycle, kind="stable")
-                self._orders[id(column.output)] = order, cycle[order]
-        self._ends = ends
+        """Sort; rows that measures share are sorted once."""
+        ends = np.array([last for _, _, last in facts.spans], np.int64)
+        cycle_of = np.searchsorted(ends, np.arange(len(facts.outputs)), side="right").astype(np.uint16)
+        self._sorted: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        for one in {id(column.rows): column.rows for column in facts.columns}.values():
+            cycle = cycle_of[one.output[one.at]]
+            bounds = np.concatenate([[0], np.cumsum(np.bincount(cycle, minlength=len(ends)))])
+            self._sorted[id(one)] = one.at[np.argsort(cycle, kind="stable")], bounds
 
-    def between(self, first: int, last: int) -> list[Column]:
-        """The facts about outputs from `first` to before `last`, which are those of one cycle."""
-        number = int(np.searchsorted(self._ends, first, side="right"))
-        found = []
-        for column in self._columns:
-            order, cycle = self._orders[id(column.output)]
-            start, stop = np.searchsorted(cycle, number, side="left"), np.searchsorted(cycle, number, side="right")
-            rows = order[start:stop]
-            found.append(
-                Column(
-                    column.measure,
-                    column.output[rows],
-                    column.day[rows],
-                    column.value[rows],
-                    column.source_row[rows],
-                )
-            )
-        return found
+    def between(self, rows: Rows, number: int) -> np.ndarray:
+        """The positions of those rows that are about the cycle of this number in `spans`."""
+        at, bounds = self._sorted[id(rows)]
+        return at[bounds[number] : bounds[number + 1]]
 
 
 def facts_of(numbers: Numbers, feed: FeedSpec, measures: Sequence[str]) -> MetricFacts:
     """The facts of the rows that are fine."""
-    rows = np.flatnonzero(numbers.fine)
-    if not len(rows):
+    if not numbers.fine.any():
         return MetricFacts(numbers.outputs, [])
-    output, day, source_row = numbers.output, numbers.day, numbers.source_row
-    if len(rows) < len(numbers.fine):
-        output, day, source_row = output[rows], day[rows], source_row[rows]
-    values = {name: value if len(rows) == len(value) else value[rows] for name, value in numbers.values.items()}
+    if feed.aggregate == "last":
+        return MetricFacts(numbers.outputs, _last(numbers))
+    rows = np.flatnonzero(numbers.fine)
+    output, day, source_row = numbers.output[rows], numbers.day[rows], numbers.source_row[rows]
+    values = {name: value[rows] for name, value in numbers.values.items()}
     first_day = int(day.min())
     n_days = int(day.max()) - first_day + 1
     keys = output.astype(np.int64) * n_days + (day - first_day)
-    n_keys = len(numbers.outputs) * n_days
-    if feed.aggregate == "count":
-        columns = _counted(keys, n_keys, values, measures, source_row)
-    elif feed.aggregate == "sum":
-        columns = _added(keys, n_keys, values, source_row)
-    else:
-        return MetricFacts(numbers.outputs, _last(keys, n_keys, values, output, day, source_row))
+    add = _counted if feed.aggregate == "count" else _added
     return MetricFacts(
         numbers.outputs,
         [
-            Column(name, (of // n_days).astype(np.int32), (of % n_days + first_day).astype(np.int32), value, row)
-            for name, of, value, row in columns
+            Column(
+                name,
+                Rows(
+                    np.arange(len(of)),
+                    (of // n_days).astype(np.int32),
+                    (of % n_days + first_day).astype(np.int32),
+                    row,
+                ),
+                value,
+            )
+            for name, of, value, row in add(keys, len(numbers.outputs) * n_days, values, measures, source_row)
         ],
     )
 
 
-def _last(
-    keys: np.ndarray,
-    n_keys: int,
-    values: dict[str, np.ndarray],
-    output: np.ndarray,
-    day: np.ndarray,
-    source_row: np.ndarray,
-) -> list[Column]:
-    shared: tuple[np.ndarray, ...] | None = None
+def _last(numbers: Numbers) -> list[Column]:
+    day = numbers.day
+    first_day = int(np.min(day, where=numbers.fine, initial=np.iinfo(np.int32).max))
+    n_days = int(np.max(day, where=numbers.fine, initial=first_day)) - first_day + 1
+    n_keys = len(numbers.outputs) * n_days
+    keys = numbers.output * np.int64(n_days)
+    keys += day
+    keys -= first_day
+    # All rows that say nothing share one key behind the others.
+    np.copyto(keys, n_keys, where=~numbers.fine)
+    shared: Rows | None = None
     columns = []
-    for name, value in values.items():
-        missing = np.isnan(value)
+    for name, values in numbers.values.items():
+        missing = np.isnan(values)
         if missing.any():
-            there = np.flatnonzero(~missing)
-            kept = there[_last_rows(keys[there], n_keys)]
-            columns.append(Column(name, output[kept], day[kept], value[kept], source_row[kept]))
+            own = np.where(missing, n_keys, keys)
+            columns.append(Column(name, _last_of(own, n_keys, numbers), values))
             continue
-        if shared is None:
-            kept = _last_rows(keys, n_keys)
-            shared = kept, output[kept], day[kept], source_row[kept]
-        columns.append(Column(name, shared[1], shared[2], value[shared[0]], shared[3]))
+        shared = shared or _last_of(keys, n_keys, numbers)
+        columns.append(Column(name, shared, values))
     return columns
+
+
+def _last_of(keys: np.ndarray, n_keys: int, numbers: Numbers) -> Rows:
+    at = _last_rows(keys, n_keys + 1)
+    return Rows(at[keys[at] < n_keys], numbers.output, numbers.day, numbers.source_row)
 
 
 _Summed = tuple[str, np.ndarray, np.ndarray, np.ndarray]
 
 
-def _added(keys: np.ndarray, n_keys: int, values: dict[str, np.ndarray], source_row: np.ndarray) -> list[_Summed]:
+def _added(
+    keys: np.ndarray, n_keys: int, values: dict[str, np.ndarray], _: Sequence[str], source_row: np.ndarray
+) -> list[_Summed]:
     """Per measure: the keys, their sums, and the last row of each."""
     found = []
     for name, value in values.items():
@@ -211,7 +230,7 @@ def _counted(
     found = []
     for number, name in enumerate(measures):
         mine = np.flatnonzero(values[EVENT] == number)
-        found += _added(keys[mine], n_keys, {name: weights[mine]}, source_row[mine])
+        found += _added(keys[mine], n_keys, {name: weights[mine]}, measures, source_row[mine])
     return found
 
 
@@ -242,11 +261,12 @@ def _side_by_side(columns: Sequence[Column]) -> tuple[np.ndarray, np.ndarray, di
     """Output and day of every key, and per measure its value there or nan."""
     if not columns:
         return np.array([], np.int32), np.array([], np.int32), {}
-    if all(column.output is columns[0].output for column in columns):
+    if all(column.rows is columns[0].rows for column in columns):
         return columns[0].output, columns[0].day, {column.measure: column.value for column in columns}
-    first = min(int(column.day.min()) for column in columns if len(column.day))
-    n_days = max(int(column.day.max()) for column in columns if len(column.day)) - first + 1
-    keys = [column.output.astype(np.int64) * n_days + (column.day - first) for column in columns]
+    days = [column.day for column in columns]
+    first = min(int(day.min()) for day in days if len(day))
+    n_days = max(int(day.max()) for day in days if len(day)) - first + 1
+    keys = [column.output.astype(np.int64) * n_days + (day - first) for column, day in zip(columns, days, strict=True)]
     unique = np.unique(np.concatenate(keys))
     values = {}
     for column, of in zip(columns, keys, strict=True):
@@ -255,24 +275,39 @@ def _side_by_side(columns: Sequence[Column]) -> tuple[np.ndarray, np.ndarray, di
     return (unique // n_days).astype(np.int32), (unique % n_days + first).astype(np.int32), values
 
 
-def _ledger_rows(columns: list[Column], facts: MetricFacts, first: int, last: int, same: dict[str, object]) -> pa.Table:
-    """The facts about outputs from `first` to before `last` as rows of the ledger, measure by measure."""
+@dataclass(frozen=True)
+class _Same:
+    """What is the same in all rows of a batch."""
+
+    feed: str | None
+    batch_id: str
+    recorded_at: datetime
+
+
+def _ledger_rows(cut: _Cut, number: int, facts: MetricFacts, same: _Same) -> pa.Table:
+    """The facts about one cycle as rows of the ledger, measure by measure."""
+    _, first, last = facts.spans[number]
     ids = pa.array([one.output_id for one in facts.outputs[first:last]], pa.string())
-    measures = pa.array([column.measure for column in columns], pa.string())
+    measures = pa.array([column.measure for column in facts.columns], pa.string())
+    instant = METRIC_LEDGER.schema.field("recorded_at").type
+    of_rows: dict[int, tuple[np.ndarray, dict[str, pa.Array]]] = {}
     parts = []
-    for number, column in enumerate(columns):
-        n = len(column.value)
-        arrays = {
-            "output_id": pa.DictionaryArray.from_arrays(pa.array(column.output - first, pa.int32()), ids),
-            "measure": _repeated(number, n, measures),
-            "measured_on": pa.array(column.day, pa.int32()).view(pa.date32()),
-            "value": pa.array(column.value, pa.float64()),
-            "feed": _repeated(None if same["feed"] is None else 0, n, pa.array([same["feed"]], pa.string())),
-            "batch_id": _repeated(0, n, pa.array([same["batch_id"]], pa.string())),
-            "recorded_at": pa.repeat(pa.scalar(same["recorded_at"], METRIC_LEDGER.schema.field("recorded_at").type), n),
-            "source_row": pa.array(column.source_row, pa.int64()),
-        }
-        parts.append(pa.table({name: arrays[name] for name in METRIC_LEDGER.columns}))
+    for position, column in enumerate(facts.columns):
+        rows = column.rows
+        if id(rows) not in of_rows:
+            at = cut.between(rows, number)
+            n = len(at)
+            of_rows[id(rows)] = at, {
+                "output_id": pa.DictionaryArray.from_arrays(pa.array(rows.output[at] - first, pa.int32()), ids),
+                "measured_on": pa.array(rows.day[at], pa.int32()).view(pa.date32()),
+                "feed": _repeated(None if same.feed is None else 0, n, pa.array([same.feed], pa.string())),
+                "batch_id": _repeated(0, n, pa.array([same.batch_id], pa.string())),
+                "recorded_at": pa.repeat(pa.scalar(same.recorded_at, instant), n),
+                "source_row": pa.array(rows.source_row[at], pa.int64()),
+            }
+        at, arrays = of_rows[id(rows)]
+        own = {"measure": _repeated(position, len(at), measures), "value": pa.array(column.values[at], pa.float64())}
+        parts.append(pa.table({name: (arrays | own)[name] for name in METRIC_LEDGER.columns}))
     return pa.concat_tables(parts)
 
 

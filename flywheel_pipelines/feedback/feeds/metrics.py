@@ -256,7 +256,8 @@ class _Judged:
         file = self.file
         n_rows = int(np.count_nonzero(numbers.fine))
         late = np.array([file.is_late(one.cycle) for one in numbers.outputs], bool)
-        n_late = int(np.count_nonzero(late[numbers.output[numbers.fine]])) if late.any() else 0
+        # Rows about nobody's output have the index -1, and are not fine.
+        n_late = int(np.count_nonzero(late[numbers.output] & numbers.fine)) if late.any() else 0
         header = batch_header(
             self.batch_id,
             file.source or file.path.name,

@@ -27,8 +27,10 @@ from flywheel_pipelines.feedback.files.packed import Packing, open_bytes
 
 MAX_BLANK_LINES = 1_000
 """Empty lines that are skipped here; the careful reader takes more, up to its own limit."""
-_CHUNK = 1 << 22
+_CHUNK = 1 << 20
+"""Bytes at a time: what is compared stays in the processor's cache."""
 _OPEN_END = "open end"
+_ENDS = "lines that end with a delimiter"
 
 
 class DoubtError(Exception):
@@ -63,7 +65,7 @@ def read_strictly(
     found = looking.result()
     _check_bytes(found)
     n_rows = int(str(_one(connection, "select count(*) from cells")))
-    _check_structure(connection, path, table, found, n_rows)
+    _check_structure(connection, source, table, found, n_rows)
     _check_last_row(connection, n_rows)
     connection.execute("alter table cells drop column first")
     return n_rows
@@ -89,22 +91,40 @@ def _hash(path: Path) -> str:
 
 
 def _look(source: Source, delimiter: str) -> dict[str, int]:
-    """Counts of what decides how a text splits, and whether it begins with a byte-order mark or has an open end."""
-    found = {"\n": 0, "\r": 0, "\r\n": 0, '"': 0, "\0": 0, delimiter: 0, "mark": 0}
-    last = b""
+    """Counts of what decides how a text splits, and whether it begins with a byte-order mark or has an open end.
+
+    Delimiters are counted only where a line ends with one, or where there are quotes: only there can a row have an empty
+    cell too many at its end, and counting them takes as long as all the rest.
+    """
+    found = {"\n": 0, "\r": 0, "\r\n": 0, '"': 0, "\0": 0, _ENDS: 0, "mark": 0}
+    tail = b""
     with open_bytes(source.path, source.packing) as raw:
         while chunk := raw.read(_CHUNK):
-            found["mark"] += not last and chunk.startswith(b"\xef\xbb\xbf")
-            values = np.frombuffer(chunk, np.uint8)
-            for frequent in ("\n", delimiter):
-                found[frequent] += int(np.count_nonzero(values == ord(frequent)))
+            found["mark"] += not tail and chunk.startswith(b"\xef\xbb\xbf")
             for rare in ('"', "\0", "\r"):
-                found[rare] += chunk.count(rare.encode())
+                # `in` is several times as fast as counting what is not there.
+                if rare.encode() in chunk:
+                    found[rare] += chunk.count(rare.encode())
             if found["\r"]:
-                found["\r\n"] += chunk.count(b"\r\n") + (last == b"\r" and chunk.startswith(b"\n"))
-            last = chunk[-1:]
-    found[_OPEN_END] = int(last not in (b"\r", b"\n"))
+                found["\r\n"] += chunk.count(b"\r\n") + (tail.endswith(b"\r") and chunk.startswith(b"\n"))
+            found["\n"] += int(np.count_nonzero(np.frombuffer(chunk, np.uint8) == ord("\n")))
+            # A line that ends with a delimiter may do so across two chunks.
+            found[_ENDS] += _line_ends(tail + chunk, delimiter, 2 if found["\r"] else 1)
+            tail = chunk[-2:]
+    found[_ENDS] += tail.endswith(delimiter.encode())
+    found[_OPEN_END] = int(not tail.endswith((b"\r", b"\n")))
     return found
+
+
+def _line_ends(text: bytes, delimiter: str, distance: int) -> int:
+    """How often a delimiter stands so many bytes before a line break; some at the start of a text may count twice."""
+    values = np.frombuffer(text, np.uint8)
+    return int(np.count_nonzero((values[distance:] == ord("\n")) & (values[:-distance] == ord(delimiter))))
+
+
+def _count(source: Source, delimiter: str) -> int:
+    with open_bytes(source.path, source.packing) as raw:
+        return sum(chunk.count(delimiter.encode()) for chunk in iter(lambda: raw.read(_CHUNK), b""))
 
 
 def _check_bytes(found: dict[str, int]) -> None:
@@ -126,19 +146,21 @@ def _scan(path: Path, table: TableLayout) -> str:
 
 
 def _check_structure(
-    connection: duckdb.DuckDBPyConnection, path: Path, table: TableLayout, found: dict[str, int], n_rows: int
+    connection: duckdb.DuckDBPyConnection, source: Source, table: TableLayout, found: dict[str, int], n_rows: int
 ) -> None:
     """Every delimiter is between two cells or within one, and every line is a row or empty."""
     blank = found["\n"] + found[_OPEN_END] - n_rows - 1
     if not n_rows or not 0 <= blank <= (0 if found['"'] else MAX_BLANK_LINES):
         raise DoubtError("no rows, line breaks within cells, or many empty lines")
+    if not found['"'] and not found[_ENDS]:
+        return
     within = 0
     if found['"']:
         delimiter = _quoted(table.delimiter)
         parts = [f"length(h{n}) - length(replace(h{n}, {delimiter}, ''))" for n in range(len(table.header))]
         sums = " + ".join(f"coalesce(sum({part}), 0)" for part in parts)
-        within = int(str(_run(connection, f"select {sums} from {_scan(path, table)}")[0][0]))
-    if found[table.delimiter] != (n_rows + 1) * (len(table.header) - 1) + within:
+        within = int(str(_run(connection, f"select {sums} from {_scan(source.path, table)}")[0][0]))
+    if _count(source, table.delimiter) != (n_rows + 1) * (len(table.header) - 1) + within:
         raise DoubtError("a row ends with an empty cell too many")
 
 
