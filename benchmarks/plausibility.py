@@ -1,10 +1,10 @@
-"""How often honest files are held, and how many attacks are: `python -m benchmarks.plausibility [--seasons N] [--json]`.
+"""How often honest files are held, and how many attacks: `python -m benchmarks.plausibility [--seasons N] [--json]`.
 
-Seasons of weekly reports from generators with known truth (`benchmarks.plausibility_traffic`). Every report is judged by
-`feedback.plausibility` against the eight weeks before it, as it would be on landing. A report of honest traffic with any
-row held is a false alarm; their share must not be above ERROR_RATE, which is what its 95% interval (Clopper and Pearson
-1934) is to be read against. The control is the rule that anyone would write first: three standard deviations of a
-binomial around the past rate of the output, or of the flywheel where the output is new.
+Seasons of weekly reports from generators with known truth (`benchmarks.plausibility_traffic`). Every report is judged
+by `feedback.plausibility` against the eight weeks before it, as it would be on landing. A report of honest traffic with
+any row held is a false alarm; their share must not be above ERROR_RATE, which is what its 95% interval (Clopper and
+Pearson 1934) is to be read against. The control is the rule that anyone would write first: three standard deviations of
+a binomial around the past rate of the output, or of the flywheel where the output is new.
 
 Attacks are planted into the same reports, one at a time, and count as caught when a row of the attacked output (or, for
 a flood of all outputs, any row) is held.
@@ -88,6 +88,8 @@ def _remember(connection: duckdb.DuckDBPyConnection, past: Sequence[Report]) -> 
     """The table `known`: of each output and day what was reported last."""
     rows = pa.concat_tables([report.rows.append_column("report", pa.array([number] * report.rows.num_rows, pa.int32()))
                              for number, report in enumerate(past)])  # fmt: skip
+    # Small tables: a second thread costs more than it gives.
+    connection.execute("set threads = 1")
     connection.register("reported", rows)
     connection.execute(
         "create table known as select * exclude (report) from reported "
@@ -101,12 +103,13 @@ def _judge(connection: duckdb.DuckDBPyConnection, rows: pa.Table, rates: Sequenc
 
 
 def naive_alarm(connection: duckdb.DuckDBPyConnection, rates: Sequence[RateMetric], sigmas: float = 3.0) -> bool:
-    """Whether any row is above its past rate by so many binomial standard deviations (table `facts` against `known`)."""
+    """Whether any row of `facts` is above its rate in `known` by so many binomial standard deviations."""
     for rate in rates:
         found = connection.execute(
             f"""
             with past as (
-                select output_id, sum("{rate.successes}") as s, sum("{rate.exposure}") as n from known group by output_id
+                select output_id, sum("{rate.successes}") as s, sum("{rate.exposure}") as n
+                from known group by output_id
             ), rated as (
                 select f."{rate.successes}" as s, f."{rate.exposure}" as n,
                     case when past.n > 0 and past.s > 0 then past.s / past.n else (select sum(s) / sum(n) from past) end

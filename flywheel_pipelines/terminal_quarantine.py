@@ -15,7 +15,7 @@ from flywheel_pipelines.feedback.quarantine import QuarantinedRow
 from flywheel_pipelines.feedback.releasing import Released
 from flywheel_pipelines.terminal import BAD, GOOD, QUIET, next_steps
 
-SHORTENED = 160
+SHORTENED = 120
 """Characters of a reason in the list; `show` has all of it."""
 WHAT_TO_DO = {
     "unreadable": "correct the file and hand it in again, then discard these",
@@ -52,7 +52,9 @@ def open_table(rows: Sequence[QuarantinedRow], limit: int) -> RenderableType:
         )
     parts.append(table)
     if len(rows) > limit:
-        parts.append(Text(f"{limit:,} of {len(rows):,} shown; --limit shows more, --feed and --problem fewer", QUIET))
+        parts.append(
+            Text(f"{limit:,} of {len(rows):,} shown; --limit shows more, --feed and --problem fewer", style=QUIET)
+        )
     parts.append(_what_to_do(rows))
     return Group(*parts)
 
@@ -73,9 +75,13 @@ def _in_short(row: QuarantinedRow) -> Text:
 
 def _what_to_do(rows: Sequence[QuarantinedRow]) -> RenderableType:
     kinds = [kind for kind in WHAT_TO_DO if any(row.problem == kind for row in rows)]
-    lines = [Text.assemble((f"  {kind:<11}", "bold"), WHAT_TO_DO[kind]) for kind in kinds]
+    what = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    what.add_column(style="bold", no_wrap=True)
+    what.add_column(overflow="fold")
+    for kind in kinds:
+        what.add_row(kind, WHAT_TO_DO[kind])
     steps = next_steps([(f"flywheel quarantine show {rows[0].row_id}", "all of one row, with its cells")])
-    return Group(*lines, Text(""), steps) if lines else steps
+    return Group(Text(""), what, Text(""), steps) if kinds else steps
 
 
 def row_view(row: QuarantinedRow) -> RenderableType:

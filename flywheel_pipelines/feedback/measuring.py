@@ -22,6 +22,7 @@ from flywheel_pipelines.feedback.feeds.metric_cells import to_day
 from flywheel_pipelines.feedback.feeds.metric_columns import measures_in
 from flywheel_pipelines.feedback.feeds.metric_facts import Column, MetricFacts, Rows
 from flywheel_pipelines.feedback.feeds.metrics import HoldRule, MetricsFile, measure_file
+from flywheel_pipelines.feedback.holding import hold_rule
 from flywheel_pipelines.feedback.performance import known_measurements
 from flywheel_pipelines.feedback.replacing import replacements_of
 from flywheel_pipelines.lake.store import Lake
@@ -35,7 +36,7 @@ def read_measurements(incoming: Incoming, *, fast: bool = True, hold: HoldRule |
     Args:
         incoming: the file.
         fast: False sends every row through the careful reader and the Python checks; the result is the same.
-        hold: which facts wait for a person; asked when the feed holds implausible rows and nobody has decided yet.
+        hold: which facts wait for a person; None: what the plausibility rule says.
 
     Raises:
         InputFileError: the file cannot be used at all.
@@ -54,7 +55,7 @@ def read_measurements(incoming: Incoming, *, fast: bool = True, hold: HoldRule |
         source=incoming.source_name,
         period=incoming.period,
         is_late=lambda cycle: _is_late(incoming, cycle),
-        hold=hold if feed.hold_implausible and incoming.release is None else None,
+        hold=hold or hold_rule(incoming),
         is_known=lambda batch_id: lake.batch_header(spec.name, batch_id) is not None,
     )
     measured = measure_file(file, fast=fast)

@@ -4,9 +4,9 @@ Here: the tests of one file against the past of its outputs and its flywheel, an
 here: what is expected (`plausibility_history`), formulas (`plausibility_tails`), or putting rows aside (`landing`).
 
 Decisions:
-- Only jumps upwards are tested: of a rate, of an output's exposure in a day, and of all outputs' exposure in a day. It is
-  the direction in which clicks, votes and traffic are made up, and it is the one that promotes. What is taken back (a
-  bot filter) must not need anybody's leave, so a value no higher than the one known for its day always passes.
+- Only jumps upwards are tested: of a rate, of an output's exposure in a day, and of all outputs' exposure in a day.
+  It is the direction in which clicks, votes and traffic are made up, and it is the one that promotes. What is taken
+  back (a bot filter) must not need anybody's leave: a value no higher than the one known for its day always passes.
 - The null hypothesis is not "as before" but "up to MARGIN times as before": traffic has weekdays, seasons and growth,
   and texts get better. A test of it (Murphy and Myors 1999, "Testing the hypothesis that treatments have negligible
   effects") holds its level for all of them at once.
@@ -49,8 +49,6 @@ MIN_SUCCESSES = 5
 """A day with fewer successes is never held: it can move no decision."""
 MIN_COUNT = 50
 """An output's day with a smaller count is never held, nor a day on which outputs have a smaller one on average."""
-LOOKBACK_DAYS = 56
-"""Days before the first cycle of a file whose measurements are its past."""
 
 _NEAR = 2.0
 """Distances below it cannot be rejected: half of the tail of a Student t beyond 2 is above ERROR_RATE."""
@@ -123,7 +121,7 @@ def find_implausible(
             output and day; a measure that was not reported is null.
         rates: the flywheel's rate metrics; those whose measures are columns of `facts` are tested.
         facts: what the file says, as it would count after landing.
-        known: what the same feed said before about the file's cycles and LOOKBACK_DAYS before them, latest wins.
+        known: what the same feed said before (`plausibility_past`).
 
     Returns:
         Empty when the past is too short to tell.
@@ -268,7 +266,7 @@ class _Tests:
             return []
         sizes = [len(suspects.keys) for suspects in self.suspects]
         ends = np.cumsum(sizes)
-        # Holm on lower bounds of the p-values rejects all that Holm on the p-values can reject; only those are worked out.
+        # Holm on lower bounds of p-values rejects all that Holm on the p-values can; only those are worked out.
         p_values = np.concatenate([suspects.bounds() for suspects in self.suspects])
         weights = np.concatenate([np.full(len(one.keys), 1 / one.n_tests) for one in self.suspects])
         likely = holm(p_values, weights, ERROR_RATE, self.n_kinds)
@@ -279,44 +277,55 @@ class _Tests:
         rejected = holm(p_values, weights, ERROR_RATE, self.n_kinds)
         rows: dict[tuple[str, date], ImplausibleRow] = {}
         for suspects, end, size in zip(self.suspects, ends, sizes, strict=True):
-            for at in np.flatnonzero(rejected[end - size : end]):
-                for row in self._rows(suspects, int(at), float(p_values[end - size + at])):
+            found = np.flatnonzero(rejected[end - size : end])
+            if len(found):
+                for row in self._rows(suspects, found, p_values[end - size + found]):
                     key = (row.output_id, row.measured_on)
                     if key not in rows or row.p_value < rows[key].p_value:
                         rows[key] = row
         return [rows[key] for key in sorted(rows)]
 
-    def _rows(self, suspects: _Suspects, at: int, p_value: float) -> list[ImplausibleRow]:
-        """The rows behind one rejected test that say more than is known of their day."""
-        output_id, measured_on = suspects.keys[at]
-        raised = f'file."{suspects.measure}" > coalesce(past."{suspects.measure}", 0)'
-        exposure = suspects.exposure
+    def _rows(self, suspects: _Suspects, found: np.ndarray, p_values: np.ndarray) -> list[ImplausibleRow]:
+        """The rows behind rejected tests that say more than is known of their day."""
+        measure, exposure = f'"{suspects.measure}"', f'"{suspects.exposure}"' if suspects.exposure else None
+        raised = f"file.{measure} > coalesce(past.{measure}, 0)"
         if exposure:
             # A rate also rises when its exposure is taken back.
-            raised = (
-                f'file."{suspects.measure}" > 0 and ({raised} or file."{suspects.measure}" * past."{exposure}" > '
-                f'past."{suspects.measure}" * file."{exposure}")'
-            )
-        trials = f'file."{exposure}"' if exposure else "null"
-        found = self.connection.execute(
+            raised += f" or file.{measure} * past.{exposure} > past.{measure} * file.{exposure}"
+        keys = [suspects.keys[at] for at in found]
+        tests = pa.table(
+            {
+                "number": pa.array(range(len(keys)), pa.int64()),
+                "output_id": pa.array([key[0] for key in keys], pa.string()),
+                "measured_on": pa.array([key[1] for key in keys], pa.date32()),
+            }
+        )
+        # Tests of one kind are all about an output and a day, about an output, or about a day.
+        same = [name for name, is_used in zip(("output_id", "measured_on"), map(bool, keys[0]), strict=True) if is_used]
+        self.connection.register("rejected_tests", tests)
+        behind = self.connection.execute(
             f"""
-            select file.output_id, file.measured_on, file."{suspects.measure}", {trials}
-            from {self.facts} as file left join {self.known} as past using (output_id, measured_on)
-            where ($output is null or file.output_id = $output) and ($day is null or file.measured_on = $day)
-                and {raised}
-            """,
-            {"output": output_id, "day": measured_on},
+            select tests.number, file.output_id, file.measured_on, file.{measure},
+                {f"file.{exposure}" if exposure else "null"}
+            from {self.facts} as file
+            inner join rejected_tests as tests on {" and ".join(f"file.{name} = tests.{name}" for name in same)}
+            left join {self.known} as past
+                on past.output_id = file.output_id and past.measured_on = file.measured_on
+            where file.{measure} > 0 and ({raised})
+            """
         ).fetchall()
+        self.connection.unregister("rejected_tests")
+        reasons = [_reason(suspects, int(at), float(p)) for at, p in zip(found, p_values, strict=True)]
         return [
             ImplausibleRow(
-                output_id=str(row[0]),
-                measured_on=row[1],
+                output_id=str(output_id),
+                measured_on=measured_on,
                 measure=suspects.measure,
-                found=f"{row[2]:,.0f} of {row[3]:,.0f}" if exposure else f"{row[2]:,.0f}",
-                reason=_reason(suspects, at, p_value),
-                p_value=p_value,
+                found=f"{value:,.0f} of {trials:,.0f}" if exposure else f"{value:,.0f}",
+                reason=reasons[number],
+                p_value=float(p_values[number]),
             )
-            for row in found
+            for number, output_id, measured_on, value, trials in behind
         ]
 
 
@@ -339,8 +348,8 @@ def _reason(suspects: _Suspects, at: int, p_value: float) -> str:
         margin = DAY_MARGIN
     else:
         words = (
-            f"{value:,.0f} {suspects.measure} in one day; expected about {math.exp(centre):,.0f}, from the output's own "
-            f"past and {past}"
+            f"{value:,.0f} {suspects.measure} in one day; expected about {math.exp(centre):,.0f}, from the output's "
+            f"own past and {past}"
         )
         margin = COUNT_MARGIN
     return (
@@ -351,4 +360,7 @@ def _reason(suspects: _Suspects, at: int, p_value: float) -> str:
 
 
 def _shown(p_value: float) -> str:
-    return f"1 in {1 / p_value:,.0f}" if p_value > 1e-12 else "less than 1 in 1,000,000,000,000"
+    """Two digits, which do not depend on the order in which a database adds up."""
+    if p_value < 1e-12:
+        return "less than 1 in 1,000,000,000,000"
+    return f"1 in {int(float(f'{1 / p_value:.1e}')):,}"

@@ -149,7 +149,8 @@ def expected_counts(connection: duckdb.DuckDBPyConnection, known: str, measure: 
     slope = _slope_on_age(connection, known, measure)
     past = connection.execute(
         f"""
-        select output_id, count(*) as days, sum(y) as y1, sum(y * y) as y2, sum(y * y * y) as y3, sum(y * y * y * y) as y4
+        select output_id, count(*) as days,
+            sum(y) as y1, sum(y * y) as y2, sum(y * y * y) as y3, sum(y * y * y * y) as y4
         from (select output_id, ln("{measure}") - {slope} * {AGE} as y from {known} where "{measure}" > 0)
         group by output_id
         order by output_id

@@ -7,12 +7,13 @@ that is too improbable (`plausibility`).
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import bdtrc, expit
+from scipy.special import betainc, expit
 from scipy.stats import t as student
 
-GRID = 241
+GRID, AT_ONCE = 601, 2_000
+"""Points of the integration, and rows that are integrated at once."""
 REACH = 12.0
-"""Points of the integration and how far they reach beyond the centre and beyond what was observed, in spreads."""
+"""How far the points reach beyond the centre and beyond what was observed, in spreads."""
 
 
 def binomial_tail(
@@ -31,21 +32,27 @@ def binomial_tail(
         spread: its standard deviation, shape (n,).
         freedom: degrees of freedom.
     """
-    found = np.empty(len(successes))
+    parts = [slice(start, start + AT_ONCE) for start in range(0, len(successes), AT_ONCE)]
+    found = [_binomial_tail(successes[at], trials[at], centre[at], spread[at], freedom) for at in parts]
+    return np.concatenate(found or [np.empty(0)])
+
+
+def _binomial_tail(
+    successes: np.ndarray, trials: np.ndarray, centre: np.ndarray, spread: np.ndarray, freedom: float
+) -> np.ndarray:
     scale = spread * _t_scale(freedom)
-    for at in range(len(successes)):  # few rows ever come here, see bound_of_tail
-        share = (successes[at] - 0.5) / trials[at]
-        turning = np.log(share / (1 - share)) if share < 1 else centre[at]
-        # What is integrated is smooth but for a step where the rate passes the observed share: the grid holds both.
-        low = min(centre[at] - REACH * scale[at], turning - REACH * scale[at])
-        high = max(centre[at], turning) + REACH * max(scale[at], 1 / np.sqrt(successes[at]))
-        logits = np.linspace(low, high, GRID * 4)
-        density = student.pdf((logits - centre[at]) / scale[at], freedom) / scale[at]
-        tail = bdtrc(successes[at] - 1, trials[at], expit(logits))
-        # Rates beyond the grid give the observed count or more for certain.
-        beyond = student.sf((high - centre[at]) / scale[at], freedom)
-        found[at] = np.trapezoid(density * tail, logits) + beyond
-    return np.minimum(found, 1.0)
+    share = np.minimum((successes - 0.5) / trials, 1 - 0.5 / trials)
+    # What is integrated is smooth but for a step where the rate passes the observed share: the grid holds both.
+    turning = np.log(share / (1 - share))
+    low = np.minimum(centre, turning) - REACH * scale
+    high = np.maximum(centre, turning) + REACH * np.maximum(scale, 1 / np.sqrt(successes))
+    logits = np.linspace(low, high, GRID)
+    density = student.pdf((logits - centre) / scale, freedom) / scale
+    # The binomial's tail is an incomplete beta function (Abramowitz and Stegun 1964, 26.5.24).
+    tail = betainc(successes, trials - successes + 1, expit(logits))
+    # Rates beyond the grid give the observed count or more for certain.
+    beyond = student.sf((high - centre) / scale, freedom)
+    return np.minimum(np.trapezoid(density * tail, logits, axis=0) + beyond, 1.0)
 
 
 def bound_of_tail(distance: np.ndarray, freedom: float) -> np.ndarray:

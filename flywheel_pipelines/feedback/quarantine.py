@@ -102,18 +102,15 @@ class Choice:
         if self.problem is not None and self.problem not in PROBLEMS:
             raise FlywheelError(f"--problem: found {self.problem!r}; there are {', '.join(PROBLEMS)}.")
 
-    def mask(self, rows: pa.Table) -> pa.ChunkedArray | pa.Array:
-        """Which rows of `quarantine` are meant, shape (n,)."""
-        mask = pa.array([True] * rows.num_rows, pa.bool_())
-        for column, wanted in (("feed", self.feed), ("problem", self.problem)):
-            if wanted is not None:
-                mask = pc.and_(mask, pc.fill_null(pc.equal(rows[column], wanted), False))
-        if self.batch is not None:
-            mask = pc.and_(mask, pc.starts_with(rows["batch_id"], self.batch))
+    def of(self, rows: pa.Table) -> pa.Table:
+        """The rows of `quarantine` that are meant."""
+        if self.feed is not None:
+            rows = rows.filter(pc.field("feed") == self.feed)
+        if self.problem is not None:
+            rows = rows.filter(pc.field("problem") == self.problem)
         if self.since is not None:
-            first = pa.scalar(datetime.combine(self.since, time(), UTC), rows["recorded_at"].type)
-            mask = pc.and_(mask, pc.greater_equal(rows["recorded_at"], first))
-        return mask
+            rows = rows.filter(pc.field("recorded_at") >= datetime.combine(self.since, time(), UTC))
+        return rows if self.batch is None else _of_batch(rows, self.batch)
 
 
 def open_rows(lake: Lake, flywheel: str, choice: Choice | None = None) -> list[QuarantinedRow]:
@@ -126,9 +123,8 @@ def count_open(lake: Lake, flywheel: str) -> int:
     """How many rows wait. A row that is wrong in several columns is one."""
     stored = lake.read(QUARANTINE, flywheel, columns=["batch_id", "source_row"])
     events = lake.read(QUARANTINE_EVENTS, flywheel, columns=["quarantined_batch", "quarantined_row"])
-    return _open(stored, events).select(["batch_id", "source_row"]).group_by(["batch_id", "source_row"]).aggregate(
-        []
-    ).num_rows  # fmt: skip
+    key = ["batch_id", "source_row"]
+    return _open(stored, events).group_by(key).aggregate([]).num_rows
 
 
 def rows_named(lake: Lake, flywheels: Sequence[str], ids: Iterable[str]) -> list[QuarantinedRow]:
@@ -164,8 +160,13 @@ def rows_named(lake: Lake, flywheels: Sequence[str], ids: Iterable[str]) -> list
 def _with_number(
     stored: pa.Table, flywheel: str, batch: str, number: int, events: Mapping[tuple[str, int], Mapping[str, Any]]
 ) -> list[QuarantinedRow]:
-    of_row = stored.filter(pc.and_(pc.equal(stored["source_row"], number), pc.starts_with(stored["batch_id"], batch)))
+    of_row = _of_batch(stored.filter(pc.field("source_row") == number), batch)
     return _rows_of(flywheel, of_row, Choice(), events)
+
+
+def _of_batch(rows: pa.Table, start: str) -> pa.Table:
+    """The rows of batches whose id starts like this."""
+    return rows.filter(pa.array([batch_id.startswith(start) for batch_id in rows["batch_id"].to_pylist()], pa.bool_()))
 
 
 def _open(stored: pa.Table, events: pa.Table) -> pa.Table:
@@ -185,9 +186,8 @@ def latest_events(lake: Lake, flywheel: str) -> dict[tuple[str, int], Mapping[st
 def _rows_of(
     flywheel: str, stored: pa.Table, choice: Choice, events: Mapping[tuple[str, int], Mapping[str, Any]]
 ) -> list[QuarantinedRow]:
-    chosen = stored.filter(choice.mask(stored)) if stored.num_rows else stored
     by_key: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    for row in chosen.to_pylist():
+    for row in choice.of(stored).to_pylist():
         by_key.setdefault((row["batch_id"], row["source_row"]), []).append(row)
     rows = [
         QuarantinedRow(

@@ -23,6 +23,7 @@ import pyarrow as pa
 from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.feedback.feeds import FeedBatch, Release
 from flywheel_pipelines.feedback.landing import land_file, read_file
+from flywheel_pipelines.feedback.overtaken import overtaken
 from flywheel_pipelines.feedback.quarantine import Choice, QuarantinedRow, latest_events, open_rows
 from flywheel_pipelines.lake.store import Lake, content_hash
 from flywheel_pipelines.lake.tables import QUARANTINE, QUARANTINE_EVENTS
@@ -120,10 +121,16 @@ def retry_unmatched(lake: Lake, spec: FlywheelSpec, recorded_at: datetime) -> li
     ]
     batches = []
     # Oldest first, so that of two reports of a day the later one is the lower row, which counts.
-    for bundle in _bundles(spec, sorted(waiting, key=lambda row: (row.recorded_at, row.key))):
+    for bundle in _bundles(spec, waiting):
         tried = _hand_in(lake, spec, bundle, "matched", recorded_at, PIPELINE, None, dry_run=True)
         still = {number for number, code in _codes(tried.batch).items() if code in ("unmatched", "ambiguous")}
-        known = tuple(row for number, row in enumerate(bundle.rows, start=1) if number not in still)
+        late = overtaken(lake, spec.name, bundle.feed, bundle.rows, tried.batch)
+        for number, batch_id in late.items():
+            note = f"its output has become known, and batch {batch_id} has said the day anew since"
+            row = bundle.rows[number - 1]
+            discard(lake, spec.name, [row], recorded_at=recorded_at, decided_by=PIPELINE, note=note)
+        left = still.union(late)
+        known = tuple(row for number, row in enumerate(bundle.rows, start=1) if number not in left)
         if known:
             note = "its output has become known"
             done = _hand_in(
@@ -215,7 +222,7 @@ def _codes(batch: FeedBatch) -> dict[int, str]:
 def _bundles(spec: FlywheelSpec, rows: Sequence[QuarantinedRow]) -> list[_Bundle]:
     """The rows by feed and headers; by file, too, where the name of the file holds a date."""
     bundles: dict[tuple[str, str, tuple[str, ...]], list[QuarantinedRow]] = {}
-    for row in rows:
+    for row in sorted(rows, key=lambda row: (row.recorded_at, row.key)):
         feed, headers = _usable(spec, row)
         source = row.source if spec.feeds[feed].file_date else ""
         bundles.setdefault((feed, source, headers), []).append(row)
@@ -264,6 +271,7 @@ def _changed(row: QuarantinedRow, changes: Mapping[str, str]) -> QuarantinedRow:
     unknown = [header for header in changes if header not in (row.cells or {})]
     if unknown:
         raise FlywheelError(
-            f"--set: row {row.row_id} has no column {', '.join(unknown)}; it has {', '.join(row.cells or ()) or 'none'}."
+            f"--set: row {row.row_id} has no column {', '.join(unknown)}; "
+            f"it has {', '.join(row.cells or ()) or 'none'}."
         )
     return replace(row, cells={**(row.cells or {}), **changes})

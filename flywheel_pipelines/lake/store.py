@@ -160,7 +160,8 @@ class Lake:
 
         `header` is the row of `batches` (see its contract); `facts` holds per ledger the rows, with a `cycle` column
         where the ledger is partitioned by cycle; `parts` holds the rows of ledgers that are too many for one table. A
-        batch cut off half-way leaves rows that do not count and that the next attempt with the same content overwrites.
+        batch cut off half-way leaves rows that do not count; the next attempt with the same content overwrites them, or
+        removes them where it has come to other conclusions (an output has become known meanwhile).
         """
         batch_id, recorded_at = str(header["batch_id"]), cast(datetime, header["recorded_at"])
         if batch_id in self._markers(flywheel):
@@ -174,8 +175,29 @@ class Lake:
         for path, part in pending:
             write_atomically(path, part)
         self._write_parts(flywheel, batch_id, parts or {})
+        kept = {path for path, _ in pending}
+        kept |= {
+            self.partition_dir(ledger, flywheel=flywheel, cycle=part.cycle) / f"{batch_id}.parquet"
+            for ledger, of_ledger in (parts or {}).items()
+            for part in of_ledger
+        }
+        for path in self._files_of_batch(flywheel, batch_id):
+            if path not in kept:
+                path.unlink()
         write_atomically(marker, BATCHES.conform(pa.Table.from_pylist([dict(header)], schema=BATCHES.schema)))
         return True
+
+    def _files_of_batch(self, flywheel: str, batch_id: str) -> Iterator[Path]:
+        """Every file that a batch has, or that an attempt at it left behind."""
+        for table in ALL_TABLES:
+            if table.kind != "ledger" or table is BATCHES:
+                continue
+            if "cycle" in table.partition_by:
+                yield from self.batch_files(table, flywheel, batch_id).values()
+                continue
+            path = self.partition_dir(table, flywheel=flywheel) / f"{batch_id}.parquet"
+            if path.exists():
+                yield path
 
     def _write_parts(self, flywheel: str, batch_id: str, parts: Mapping[TableContract, Sequence[LedgerPart]]) -> None:
         def write(job: tuple[TableContract, LedgerPart]) -> None:

@@ -35,6 +35,21 @@ def let_go(desk: Desk, *ids: str, **options: object) -> list[releasing.Released]
     return release(desk.lake, desk.spec, rows, recorded_at=LATER, decided_by="ana", **options)  # type: ignore[arg-type]
 
 
+def dying_after(survived: int, patch: pytest.MonkeyPatch) -> None:
+    """From now on the process ends after so many files of the lake were written."""
+    written = 0
+    real = store.write_atomically
+
+    def dies(path: Path, table: object, *how: object) -> None:
+        nonlocal written
+        if written == survived:
+            raise KeyboardInterrupt
+        written += 1
+        real(path, table, *how)  # type: ignore[arg-type]
+
+    patch.setattr(store, "write_atomically", dies)
+
+
 # -- what is open ----------------------------------------------------------------------------------------------------
 def test_a_row_that_is_wrong_twice_is_one_row(desk: Desk) -> None:
     desk.land(line("aaaa", day="soon", sends="many"), line("nobody"), line("bbbb"))
@@ -66,7 +81,7 @@ def test_an_id_may_be_cut_short_as_long_as_it_is_one_rows(desk: Desk) -> None:
 
 def test_an_id_of_two_rows_is_refused_with_the_longer_ids(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     hashes = iter(["c0ffee0000000001", "c0ffee0000000002"])
-    monkeypatch.setattr("flywheel_pipelines.feedback.landing.batch_id_of", lambda *_: next(hashes))
+    monkeypatch.setattr("flywheel_pipelines.feedback.measuring.batch_id_of", lambda *_: next(hashes))
     desk.land(line("nobody"))
     desk.land(line("nobody else"))
     with pytest.raises(FlywheelError, match=r"ambiguous, there are c0ffee0000000001:1 .*c0ffee0000000002:1"):
@@ -176,18 +191,8 @@ def test_a_kill_leaves_rows_open_or_closed_and_the_next_try_ends_alike(
     """A release writes the ledger, quarantine, events and the row of the batch; the process ends after some of them."""
     desk.publish("aaaa", "bbbb")
     desk.land(line("aaaa", sends="many"), line("nobody"))
-    written = 0
-    real = store.write_atomically
-
-    def dies(path: Path, table: object) -> None:
-        nonlocal written
-        if written == survived:
-            raise KeyboardInterrupt
-        written += 1
-        real(path, table)  # type: ignore[arg-type]
-
     with monkeypatch.context() as patch:
-        patch.setattr(store, "write_atomically", dies)
+        dying_after(survived, patch)
         try:
             let_go(desk, changes={"sends": "40"})
         except KeyboardInterrupt:
@@ -198,6 +203,22 @@ def test_a_kill_leaves_rows_open_or_closed_and_the_next_try_ends_alike(
     assert problems(desk.open()) == [(2, "unmatched")]
     assert desk.known() == {("aaaa", DAY): 3.0}
     assert len(desk.events()) == 2
+
+
+@pytest.mark.parametrize("survived", range(3))
+def test_a_landing_that_was_killed_may_come_to_other_conclusions(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, survived: int
+) -> None:
+    """What the first try put aside, the second one may match: the row is in one place all the same."""
+    rows = (line("aaaa"), line("cccc"))
+    with monkeypatch.context() as patch:
+        dying_after(survived, patch)
+        with pytest.raises(KeyboardInterrupt):
+            desk.land(*rows)
+    desk.publish("aaaa", "cccc")
+    desk.land(*rows)
+    assert desk.known() == {("aaaa", DAY): 3.0, ("cccc", DAY): 3.0}
+    assert desk.open() == []
 
 
 def test_a_row_that_could_not_be_split_cannot_be_handed_in(desk: Desk) -> None:
@@ -257,6 +278,28 @@ def test_of_two_reports_of_a_day_the_later_one_counts_also_when_both_waited(desk
     desk.publish("cccc")
     retry_unmatched(desk.lake, desk.spec, LATER)
     assert desk.known() == {("cccc", DAY): 5.0}
+
+
+def test_a_row_whose_day_was_reported_anew_since_does_not_win_over_it(desk: Desk) -> None:
+    """The output was published before the second report and the first row was never tried in between."""
+    desk.land(line("cccc", replies=3))
+    desk.publish("cccc")
+    newer = desk.land(line("cccc", replies=5), hours=24)
+    assert retry_unmatched(desk.lake, desk.spec, LATER + timedelta(days=1)) == []
+    assert desk.known() == {("cccc", DAY): 5.0}
+    (event,) = desk.events()
+    assert (event["event"], event["decided_by"]) == ("discarded", "pipeline")
+    assert newer.batch_id in event["note"]
+    assert desk.ids() == []
+
+
+def test_control_a_row_about_another_day_is_matched(desk: Desk) -> None:
+    desk.land(line("cccc", replies=3))
+    desk.publish("cccc")
+    desk.land(line("cccc", day="2026-01-07", replies=5), hours=24)
+    (batch,) = retry_unmatched(desk.lake, desk.spec, LATER + timedelta(days=1))
+    assert batch.n_rows == 1
+    assert desk.known() == {("cccc", DAY): 3.0, ("cccc", DAY + timedelta(days=1)): 5.0}
 
 
 # -- discarded -------------------------------------------------------------------------------------------------------

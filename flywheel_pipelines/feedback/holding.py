@@ -1,0 +1,40 @@
+"""Which facts of a file of metrics wait for a person: the plausibility rule, asked about a file that is landing.
+
+Here: the past that the file is held against, and the rule's answer in the words of the reader of metrics. Not here: the
+rule (`plausibility`), or putting rows aside (`feeds.metrics`).
+"""
+
+from __future__ import annotations
+
+import duckdb
+
+from flywheel_pipelines.feedback.feeds.batch import Incoming
+from flywheel_pipelines.feedback.feeds.metric_facts import MetricFacts
+from flywheel_pipelines.feedback.feeds.metrics import Held, HoldRule
+from flywheel_pipelines.feedback.plausibility import find_implausible
+from flywheel_pipelines.feedback.plausibility_past import past_of
+
+
+def hold_rule(incoming: Incoming) -> HoldRule | None:
+    """The rule for a file; None when nothing of it is to be held.
+
+    What a person has released is not held, whatever it says. Rows that match by themselves, since their output has
+    become known, are judged like any other file's.
+    """
+    is_released = incoming.release is not None and incoming.release.event == "released"
+    if is_released or not incoming.feed.hold_implausible:
+        return None
+    return lambda facts: _held(incoming, facts)
+
+
+def _held(incoming: Incoming, facts: MetricFacts) -> list[Held]:
+    rates = list(incoming.spec.metrics.values())
+    counted = sorted({name for rate in rates for name in (rate.successes, rate.exposure)})
+    past = past_of(incoming.lake, incoming.spec.name, incoming.feed_name, facts.cycles, counted)
+    if past is None:
+        return []
+    with duckdb.connect() as connection:
+        connection.register("facts", facts.by_day())
+        connection.register("known", past)
+        found = find_implausible(connection, rates)
+    return [Held(row.output_id, row.measured_on, row.measure, row.found, row.reason) for row in found]
