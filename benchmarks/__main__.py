@@ -2,7 +2,7 @@
 
 With --archive, the replay runs on that archive, and the promotion benchmark, which needs real data, joins in. Each
 benchmark can be run alone: `python -m benchmarks.lake_reads`, `.close_cost`, `.restatement`, `.replay`, `.publish`,
-`.promotion`, `.llm_throughput`, `.ingest`.
+`.promotion`, `.llm_throughput`, `.ingest`, `.plausibility`.
 """
 
 from __future__ import annotations
@@ -61,6 +61,13 @@ def ingest() -> list[Measurement]:
     return run()
 
 
+def plausibility() -> list[Measurement]:
+    """How often honest files are held, and how many attacks."""
+    from benchmarks.plausibility import run
+
+    return run()
+
+
 def replay(archive: Path | None) -> list[Measurement]:
     """A whole replay."""
     from benchmarks.replay import run
@@ -96,6 +103,7 @@ def benchmarks(archive: Path | None) -> dict[str, Benchmark]:
         "publish": publish,
         "llm_throughput": llm_throughput,
         "ingest": ingest,
+        "plausibility": plausibility,
         "replay": lambda: replay(archive),
     }
     if archive is not None:

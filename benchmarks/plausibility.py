@@ -2,9 +2,9 @@
 
 Seasons of weekly reports from generators with known truth (`benchmarks.plausibility_traffic`). Every report is judged
 by `feedback.plausibility` against the eight weeks before it, as it would be on landing. A report of honest traffic with
-any row held is a false alarm; their share must not be above ERROR_RATE, which is what its 95% interval (Clopper and Pearson
-1934) is to be read against. The control is the rule that anyone would write first: three standard deviations of a
-binomial around the past rate of the output, or of the flywheel where the output is new.
+any row held is a false alarm; their share must not be above ERROR_RATE, which is what its 95% interval (Clopper and
+Pearson 1934) is to be read against. The control is the rule that anyone would write first: three standard deviations of
+a binomial around the past rate of the output, or of the flywheel where the output is new.
 
 Attacks are planted into the same reports, one at a time, and count as caught when a row of the attacked output (or, for
 a flood of all outputs, any row) is held.

@@ -4,15 +4,15 @@ Here: the three ways in which a feed may say it (`FeedSpec.join`), and looking i
 row says (`feeds`), or handing rows in again once their output has become known (`releasing`).
 
 - output_id: the tracking tag, as it stands in the outbox.
-- url: an address whose parameter `url_parameter` is the tag (upper and lower case and percent-encoding do not matter);
-  else the whole address, as a feed of kind outputs names it.
+- url: an address whose parameter `url_parameter` is the tag (upper and lower case and percent-encoding do not
+  matter); else the whole address, as a feed of kind outputs names it.
 - external_id: a campaign, variant or other id, as a feed of kind outputs names it.
 
 Of several links of an external id those of the newest batch that names it count, so that a later export corrects a
 mistyped one. A row that fits no output, or more than one, is nobody's.
 
-An output is looked for in the cycles around the days of the rows first: that is where nearly all of them are, and history
-is long. Only for ids that are left over are the other cycles read, newest first. An id is published in one cycle (its
+An output is looked for in the cycles around the days of the rows first: nearly all of them are there, and history is
+long. Only for ids that are left over are the other cycles read, newest first. An id is published in one cycle (its
 hash holds the cycle), so the result is the same in whatever order cycles are read.
 """
 
@@ -136,7 +136,7 @@ def find_cycles(
         if not published:
             continue
         everything = pa.concat_arrays(published)
-        places = pc.index_in(wanted, value_set=everything)
+        places = pc.call_function("index_in", [wanted], pc.SetLookupOptions(everything))
         ends = np.cumsum([len(of_cycle) for of_cycle in published])
         here = places.is_valid()
         cycles = np.searchsorted(ends, places.drop_null().to_numpy(), side="right").tolist()
@@ -163,7 +163,7 @@ def now_known(lake: Lake, spec: FlywheelSpec, feed_name: str, cells: Sequence[Ma
 
 def _in_order(lake: Lake, spec: FlywheelSpec, days: tuple[date, date] | None) -> Iterator[tuple[bool, list[date]]]:
     """Whether they are near, and some cycles: first those around the days, then the others, newest first."""
-    cycles = [cycle for cycle in lake.cycle_folders(PUBLISHED_OUTPUTS, spec.name)]
+    cycles = lake.cycle_folders(PUBLISHED_OUTPUTS, spec.name)
     near: list[date] = []
     if days is not None:
         # What is measured late is measured about a cycle whose window has passed; as long again is near enough.
@@ -245,8 +245,8 @@ def _decided(outputs: Mapping[str, date], feed: FeedSpec) -> Found:
         names = ", ".join(shown(name, 40) for name in sorted(outputs)[:5])
         return Nobody(
             "ambiguous",
-            f"fits {len(outputs)} outputs ({names}{', ...' if len(outputs) > 5 else ''}), so it is unknown which one was "
-            "measured. Hand in a file of outputs that gives it one output only; the row is then tried again by itself.",
+            f"fits {len(outputs)} outputs ({names}{', ...' if len(outputs) > 5 else ''}), so it is unknown which one "
+            "was measured. Hand in a file of outputs that gives it to one; the row is then tried again by itself.",
         )
     return Nobody("unmatched", _UNMATCHED[feed.join].format(parameter=feed.url_parameter))
 
@@ -254,8 +254,8 @@ def _decided(outputs: Mapping[str, date], feed: FeedSpec) -> Found:
 _UNMATCHED = {
     "output_id": "no published output has this id; expected the tracking tag of one, as it stands in the outbox. "
     "Correct the tag, or wait: the row is tried again by itself once the output is published.",
-    "url": "no published output has this address; expected its tracking tag in the parameter {parameter}, or an address "
-    "that a file of outputs names. Hand in such a file; the row is then tried again by itself.",
+    "url": "no published output has this address; expected its tracking tag in the parameter {parameter}, or an "
+    "address that a file of outputs names. Hand in such a file; the row is then tried again by itself.",
     "external_id": "no file of outputs has named this id; expected one that it gives a published output. "
     "Hand in such a file; the row is then tried again by itself.",
 }

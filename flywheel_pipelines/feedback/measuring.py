@@ -107,7 +107,7 @@ def _added_to_known(lake: Lake, spec: FlywheelSpec, feed_name: str, facts: Metri
     known: Mapping[tuple[str, str, date], float] = {}
     for cycle in facts.cycles:
         ledger = lake.read(METRIC_LEDGER, spec.name, cycle)
-        own = ledger.filter(pc.fill_null(pc.equal(ledger["feed"], feed_name), False))
+        own = ledger.filter(pc.field("feed") == feed_name)
         found = known_measurements(own, lake.read(METRIC_REPLACEMENTS, spec.name, cycle)).to_pylist()
         known |= {(row["output_id"], row["measure"], row["measured_on"]): row["value"] for row in found}
     return replace(facts, columns=[_on_top(column, facts, known) for column in facts.columns])

@@ -35,7 +35,8 @@ def overtaken(lake: Lake, flywheel: str, feed: str, rows: Sequence[QuarantinedRo
         latest: dict[tuple[str, str, object], tuple[datetime, str]] = {}
         for row in ledger.to_pylist():
             key = (row["output_id"], row["measure"], row["measured_on"])
-            said = (said_at.get(row["batch_id"], row["recorded_at"]), row["batch_id"])
+            at: datetime = said_at.get(row["batch_id"]) or row["recorded_at"]
+            said = (at, str(row["batch_id"]))
             latest[key] = max(latest.get(key, said), said)
         for fact in part.make().to_pylist():
             waited_since = rows[fact["source_row"] - 1].recorded_at

@@ -1,7 +1,7 @@
 """The latest-known view of the metric ledger for one cycle.
 
-Here: latest wins up to the knowledge cutoff, exports that replace a range of days, measures become metrics, and whether the window has passed.
-Not here: how rows came into the ledger, or what a value means for an output (`learning`).
+Here: latest wins up to the knowledge cutoff, exports that replace a range of days, measures become metrics, and whether
+the window has passed. Not here: how rows came into the ledger, or what a value means for an output (`learning`).
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ def performance_view(
 
     Args:
         ledger: rows of `metric_ledger` for the cycle.
-        replacements: rows of `metric_replacements` for the cycle. What a feed said of these days before, in the order of
-            recorded_at and batch_id, does not count any more.
+        replacements: rows of `metric_replacements` for the cycle. What a feed said of these days before, in the order
+            of recorded_at and batch_id, does not count any more.
         published: rows of `published_outputs` for the cycle; measurements of anything else are not counted.
         metrics: the flywheel's metrics by name.
         knowledge_cutoff: keep what was recorded up to here; None keeps everything.

@@ -5,8 +5,8 @@ here: what is expected (`plausibility_history`), formulas (`plausibility_tails`)
 
 Decisions:
 - Only jumps upwards are tested: of a rate, of an output's exposure in a day, and of all outputs' exposure in a day.
-  It is the direction in which clicks, votes and traffic are made up, and it is the one that promotes. What is taken back
-  (a bot filter) must not need anybody's leave, so a value no higher than the one known for its day always passes.
+  It is the direction in which clicks, votes and traffic are made up, and it is the one that promotes. What is taken
+  back (a bot filter) must not need anybody's leave: a value no higher than the one known for its day always passes.
 - The null hypothesis is not "as before" but "up to MARGIN times as before": traffic has weekdays, seasons and growth,
   and texts get better. A test of it (Murphy and Myors 1999, "Testing the hypothesis that treatments have negligible
   effects") holds its level for all of them at once.

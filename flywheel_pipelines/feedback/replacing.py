@@ -56,14 +56,14 @@ def replacements_of(
 
 def _batches_of(lake: Lake, flywheel: str, feed_name: str) -> list[Order]:
     headers = lake.read(BATCHES, flywheel, columns=["batch_id", "recorded_at", "feed"])
-    of_feed = headers.filter(pc.fill_null(pc.equal(headers["feed"], feed_name), False))
+    of_feed = headers.filter(pc.field("feed") == feed_name)
     return sorted(zip(of_feed["recorded_at"].to_pylist(), of_feed["batch_id"].to_pylist(), strict=True))
 
 
 def _later(
     lake: Lake, flywheel: str, feed_name: str, batch: Order, others: Iterable[Order], cycles: Collection[date]
 ) -> Iterator[dict[str, object]]:
-    """Replacements that are recorded after the batch, for the cycles that the batch touches and they do not know yet."""
+    """Replacements that are recorded after the batch, for those of its cycles that they do not know yet."""
     if not cycles or not any(order > batch for order in others):
         return
     known = [
@@ -93,6 +93,5 @@ def _has_day_in(path: Path, days: Days) -> bool:
             group.min <= days[1] and group.max >= days[0] for group in groups
         ):
             return False
-        measured_on = file.read(columns=["measured_on"]).column("measured_on")
-    inside = pc.and_(pc.greater_equal(measured_on, days[0]), pc.less_equal(measured_on, days[1]))
-    return bool(pc.any(inside).as_py())
+        rows = file.read(columns=["measured_on"])
+    return rows.filter((pc.field("measured_on") >= days[0]) & (pc.field("measured_on") <= days[1])).num_rows > 0

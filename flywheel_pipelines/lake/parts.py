@@ -62,14 +62,14 @@ def checked_part(ledger: TableContract, rows: pa.Table) -> pa.Table:
 
 
 def write_part(rows: pa.Table, where: Any) -> None:
-    """Write rows as Parquet: dictionaries where values repeat, differences for row numbers; read back as plain types."""
+    """Write rows as Parquet: dictionaries where values repeat, differences for row numbers; types read back plain."""
     growing = [name for name in rows.column_names if name == "source_row"]
     pq.write_table(
         rows,
         where,
         compression="zstd",
         row_group_size=ROW_GROUP,
-        use_dictionary=[name for name in rows.column_names if name not in growing],
+        use_dictionary=[name for name in rows.column_names if name not in growing],  # pyright: ignore[reportArgumentType]
         column_encoding=dict.fromkeys(growing, "DELTA_BINARY_PACKED"),
         store_schema=False,
     )

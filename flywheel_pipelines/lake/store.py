@@ -13,14 +13,13 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import duckdb
 import pyarrow as pa
@@ -32,10 +31,10 @@ from flywheel_pipelines.lake.cache import PROCESS_CACHE, PROCESS_DIGESTS
 from flywheel_pipelines.lake.contracts import TableContract
 from flywheel_pipelines.lake.parts import WRITERS, LedgerPart, checked_part, write_part
 from flywheel_pipelines.lake.tables import ALL_TABLES, BATCHES
+from flywheel_pipelines.lake.writing import write_atomically
 
 PARQUET = ".parquet"
 PART = f"part{PARQUET}"
-TEMPORARY_PREFIX = ".writing-"
 ABSENT = "absent"
 MARKER_TIME = "%Y%m%dT%H%M%SZ"
 Connect = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
@@ -361,29 +360,6 @@ class Lake:
         ]
 
 
-def write_atomically(path: Path, table: pa.Table, write: Callable[[pa.Table, Any], None] | None = None) -> None:
-    """Write a Parquet file so that no reader and no kill ever sees a part of it.
-
-    The bytes depend on the table alone (no clock, no host), so equal tables give equal files.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
-    try:
-        with temporary.open("wb") as handle:
-            (write or _write_parquet)(table, handle)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    # The rename itself is durable only once the folder is.
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 def content_hash(*parts: object) -> str:
     """A short stable hash of the parts, the same in every process (16 hex digits)."""
     # Names of files may hold bytes that are not UTF-8; Python has them as lone surrogates.
@@ -394,17 +370,6 @@ def ledger_version(batch_ids: Iterable[str]) -> str:
     """The version of a ledger partition that holds these batches, in whatever order they came."""
     names = sorted(batch_ids)
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16] if names else ABSENT
-
-
-def table_version(data: pa.Table) -> str:
-    """The version that a table partition will have once these conformed rows are written."""
-    written = pa.BufferOutputStream()
-    _write_parquet(data, written)
-    return hashlib.sha256(written.getvalue()).hexdigest()[:16]
-
-
-def _write_parquet(table: pa.Table, where: object) -> None:
-    pq.write_table(table, where, compression="zstd")
 
 
 def _names_in(folder: Path) -> list[str]:

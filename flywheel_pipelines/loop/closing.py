@@ -75,6 +75,8 @@ def measure(
     shown: Shown = {"mature_rows": mature, "knowledge_cutoff": str(knowledge_cutoff or "everything")}
     ledgers = (tables.METRIC_LEDGER, tables.METRIC_REPLACEMENTS, tables.REVIEWS)
     batches = pa.concat_tables([store.batches_in(ledger, spec.name, cycles) for ledger in ledgers])
+    # A batch may stand in several ledgers and is one all the same.
+    batches = batches.group_by(batches.column_names).aggregate([])
     return shown | about_batches(batches) | about_metrics(pa.concat_tables(changes))
 
 

@@ -17,8 +17,9 @@ import pyarrow as pa
 
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.contracts import TableContract
-from flywheel_pipelines.lake.store import Lake, content_hash, ledger_version, table_version
+from flywheel_pipelines.lake.store import Lake, content_hash, ledger_version
 from flywheel_pipelines.lake.versions import recorded_inputs
+from flywheel_pipelines.lake.writing import table_version
 from flywheel_pipelines.loop.headers import batch_header
 from flywheel_pipelines.momentum.restatements import CHANGE, decision_flips, metric_changes
 

@@ -26,7 +26,8 @@ import pyarrow.compute as pc
 
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.contracts import TableContract
-from flywheel_pipelines.lake.store import TEMPORARY_PREFIX, CycleWindow, Lake
+from flywheel_pipelines.lake.store import CycleWindow, Lake
+from flywheel_pipelines.lake.writing import TEMPORARY_PREFIX
 from flywheel_pipelines.loop.closing import close_cycles
 from flywheel_pipelines.loop.corrections import correction_due, cycles_of
 from flywheel_pipelines.loop.flywheel import Flywheel

@@ -79,7 +79,9 @@ def test_a_whole_address_is_found_however_it_is_spelt(tmp_path: Path, address: s
     assert found(at, address) == "cccc"
 
 
-@pytest.mark.parametrize("address", ["https://example.com/dog", "https://example.com/dog%20beds?page=2", "https://other.com/dog%20beds"])
+@pytest.mark.parametrize(
+    "address", ["https://example.com/dog", "https://example.com/dog%20beds?page=2", "https://other.com/dog%20beds"]
+)
 def test_control_another_page_is_another_address(tmp_path: Path, address: str) -> None:
     at = desk(tmp_path, join="url")
     link(at, "cccc,https://example.com/dog%20beds")

@@ -124,7 +124,9 @@ EVENTS = {"aggregate": "count", "events": {"delivered": "sends", "reply": "repli
 def test_events_are_counted_as_the_feed_names_them(tmp_path: Path) -> None:
     at = desk(tmp_path, **EVENTS, dates=["%s"], columns={"date": "timestamp"})
     second = 1767657600  # 2026-01-06
-    rows = [f"aaaa,{second + number},{event}" for number, event in enumerate(["delivered"] * 3 + ["reply", "dance", ""])]
+    rows = [
+        f"aaaa,{second + number},{event}" for number, event in enumerate(["delivered"] * 3 + ["reply", "dance", ""])
+    ]
     at.land("output_id,timestamp,event", *rows)
     assert at.known() == {("aaaa", "sends", 1): 3.0, ("aaaa", "replies", 1): 1.0}
     assert at.aside() == [(5, "event", "invalid"), (6, "event", "invalid")]
@@ -177,7 +179,10 @@ def test_what_a_rule_holds_waits_in_quarantine_with_its_reason(tmp_path: Path) -
     seen = {row["output_id"]: (row["cycle"], row["measured_on"], row["sends"]) for row in asked[0]}
     assert seen["aaaa"] == (FIRST, date(2026, 1, 6), 4000.0)
     assert (batch.n_rows, batch.header["n_held"]) == (1, 2)
-    assert [(problem.source_row, problem.reason) for problem in batch.problems] == [(1, "far too many"), (3, "far too many")]
+    assert [(problem.source_row, problem.reason) for problem in batch.problems] == [
+        (1, "far too many"),
+        (3, "far too many"),
+    ]
 
 
 @pytest.mark.parametrize("why", ["the feed does not hold", "a person has decided"])
@@ -202,7 +207,20 @@ def mixed_file(path: Path, n: int, *, seed: int, faults: bool) -> Path:
         day = WEEKS[2] + timedelta(days=draw.randrange(40))
         cells = [output, str(day), str(draw.randrange(20, 90)), str(draw.randrange(0, 20))]
         if faults and draw.random() < 0.02:
-            wrong = ["nobody", "", " aaaa ", "2026-13-01", "soon", "2025-01-01", "-1", "1.0", "007", "many", "99", "1e2"]
+            wrong = [
+                "nobody",
+                "",
+                " aaaa ",
+                "2026-13-01",
+                "soon",
+                "2025-01-01",
+                "-1",
+                "1.0",
+                "007",
+                "many",
+                "99",
+                "1e2",
+            ]
             cells[draw.randrange(4)] = draw.choice(wrong)
         lines.append(",".join(cells))
     text = "\n".join(lines) + "\n"

@@ -174,7 +174,7 @@ def test_planted_attacks_are_caught() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_honest_files_of_every_world_are_held_as_rarely_as_documented() -> None:
-    tallies = [run_world(name, *world, range(3), attack=False) for name, world in worlds().items()]
+    tallies = [run_world(name, *world, range(4), attack=False) for name, world in worlds().items()]
     for tally in tallies:
         assert interval(tally.alarms, tally.files)[0] <= ERROR_RATE, tally.world
     alarms, files = sum(tally.alarms for tally in tallies), sum(tally.files for tally in tallies)

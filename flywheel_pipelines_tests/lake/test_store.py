@@ -1,12 +1,13 @@
 """The lake's promises: contracts hold, equal data gives equal bytes, facts are never replaced, reads are pruned."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from flywheel_pipelines.errors import ContractError
+from flywheel_pipelines.lake.parts import LedgerPart
 from flywheel_pipelines.lake.store import ABSENT, CycleWindow, Lake, write_atomically
 from flywheel_pipelines.lake.tables import BATCHES, BRIEFS, METRIC_LEDGER, QUARANTINE
 
@@ -149,6 +150,81 @@ def test_the_newest_batch_is_known_without_reading(lake: Lake) -> None:
     for marker in lake.partition_dir(BATCHES, flywheel="f").glob("*.parquet"):
         marker.write_bytes(b"unreadable")
     assert lake.latest_batch("f") == datetime(2026, 1, 20, 7, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("microseconds", "newest"), [(-1, "2026-01-13T07:00:00"), (0, "2026-01-16T07:00:01"), (1, "2026-01-16T07:00:01")]
+)
+def test_the_newest_batch_up_to_an_instant_is_known_to_the_microsecond(
+    lake: Lake, microseconds: int, newest: str
+) -> None:
+    """Names carry whole seconds, and two batches of one second may lie on both sides of the instant."""
+    at = datetime(2026, 1, 16, 7, 0, 1, 500_000, tzinfo=UTC)
+    for number, recorded_at in enumerate([datetime(2026, 1, 13, 7, tzinfo=UTC), at, datetime(2026, 1, 20, tzinfo=UTC)]):
+        lake.append_batch("f", header(f"b{number}", recorded_at), {})
+    found = lake.latest_batch("f", up_to=at + timedelta(microseconds=microseconds))
+    assert found is not None
+    assert f"{found:%Y-%m-%dT%H:%M:%S}" == newest
+
+
+def test_before_the_first_batch_there_is_no_newest(lake: Lake) -> None:
+    lake.append_batch("f", header("x"), {})
+    assert lake.latest_batch("f", up_to=datetime(2020, 1, 1, tzinfo=UTC)) is None
+
+
+# -- parts -----------------------------------------------------------------------------------------------------------
+def part(cycle: date, rows: pa.Table) -> LedgerPart:
+    return LedgerPart(cycle, lambda: rows.drop_columns(["cycle"]))
+
+
+def encoded(rows: pa.Table) -> pa.Table:
+    """The same rows with their texts as dictionaries."""
+    texts = [name for name in rows.column_names if pa.types.is_string(rows.schema.field(name).type)]
+    for name in texts:
+        rows = rows.set_column(rows.column_names.index(name), name, rows.column(name).dictionary_encode())
+    return rows
+
+
+def test_parts_read_back_as_if_they_were_one_table(lake: Lake, tmp_path: Path) -> None:
+    rows = {cycle: measurements("x", cycle) for cycle in (MONDAY, NEXT)}
+    parts = [part(cycle, encoded(table)) for cycle, table in rows.items()]
+    assert lake.append_batch("f", header("x"), {}, {METRIC_LEDGER: parts})
+    other = Lake(tmp_path / "other")
+    other.append_batch("f", header("x"), {METRIC_LEDGER: pa.concat_tables(rows.values())})
+    assert lake.read(METRIC_LEDGER, "f").equals(other.read(METRIC_LEDGER, "f"))
+
+
+def test_a_part_that_fails_leaves_a_batch_that_does_not_count_and_can_be_repeated(lake: Lake) -> None:
+    def fail() -> pa.Table:
+        raise RuntimeError("the machine went away")
+
+    good = part(MONDAY, measurements("x", MONDAY))
+    with pytest.raises(RuntimeError):
+        lake.append_batch("f", header("x"), {}, {METRIC_LEDGER: [good, LedgerPart(NEXT, fail)]})
+    assert lake.read(METRIC_LEDGER, "f").num_rows == 0
+    assert lake.append_batch("f", header("x"), {}, {METRIC_LEDGER: [good]}) is True
+    assert lake.read(METRIC_LEDGER, "f").num_rows == 1
+
+
+def test_a_part_that_drifts_from_the_contract_is_refused(lake: Lake) -> None:
+    good = measurements("x", MONDAY)
+    wrong = {
+        "found the columns": good.drop_columns(["value"]),
+        "column value: found type string": good.set_column(4, "value", pa.array(["1"])),
+        "column output_id: 1 of 1 values are null": good.set_column(1, "output_id", pa.array([None], pa.string())),
+    }
+    for words, rows in wrong.items():
+        with pytest.raises(ContractError, match=words):
+            lake.append_batch("f", header("x"), {}, {METRIC_LEDGER: [part(MONDAY, rows)]})
+    assert lake.read(BATCHES, "f").num_rows == 0
+
+
+def test_the_files_of_one_batch_are_told_by_cycle(lake: Lake) -> None:
+    lake.append_batch("f", header("x"), {METRIC_LEDGER: measurements("x", MONDAY, NEXT)})
+    lake.append_batch("f", header("y"), {METRIC_LEDGER: measurements("y", NEXT)})
+    assert list(lake.batch_files(METRIC_LEDGER, "f", "x")) == [MONDAY, NEXT]
+    assert list(lake.batch_files(METRIC_LEDGER, "f", "y")) == [NEXT]
+    assert lake.batch_header("f", "z") is None
 
 
 def test_dropping_one_flywheel_leaves_the_other(lake: Lake) -> None:

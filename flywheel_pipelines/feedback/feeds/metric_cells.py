@@ -142,13 +142,14 @@ class MetricCells:
             from cells left join names on names.text = cells.{self._column[self._columns.key]} {join_days}
             """
         ).fetchnumpy()
+        found = {name: np.asarray(array) for name, array in found.items()}
         position = found["position"]
         if self.n_rows > 1 and not (position[1:] > position[:-1]).all():
             order = np.argsort(position, kind="stable")
             found = {name: array[order] for name, array in found.items()}
         source_row = found["position"] + 1 if self._source_row is None else self._source_row
-        by_name = {name: np.asarray(found[f"v{number}"]) for number, name in enumerate(names)}
-        output, of_day = np.asarray(found["output"]), np.asarray(found["day"])
+        by_name = {name: found[f"v{number}"] for number, name in enumerate(names)}
+        output, of_day = found["output"], found["day"]
         numbers = Numbers(source_row, output, of_day, by_name, np.zeros(self.n_rows, bool), outputs)
         numbers.fine = self._plainly_fine(numbers, today)
         return numbers
@@ -235,7 +236,9 @@ class MetricCells:
         """Make the table `names` of all texts that name one output; the outputs by cycle and id."""
         column = self._column[self._columns.key]
         texts = self._connection.execute(f"select distinct {column} as text from cells").to_arrow_table()
-        self.found = attribute(["" if text is None else text for text in texts.column("text").to_pylist()], days or self._columns.period)
+        self.found = attribute(
+            ["" if text is None else text for text in texts.column("text").to_pylist()], days or self._columns.period
+        )
         matched = {text: one for text, one in self.found.items() if isinstance(one, Output)}
         outputs = sorted(set(matched.values()), key=lambda one: (one.cycle, one.output_id))
         index = {one: number for number, one in enumerate(outputs)}

@@ -104,12 +104,12 @@ def metric_columns(
 def _check_period(path: Path, period: Days | None, today: date) -> None:
     if period is None:
         raise InputFileError(
-            f"{path}: has no column for the day, and nothing else says which days it is about. Do one of three: name its "
-            "column of dates in the feed's columns (columns: {date: THEIR HEADER}); write file_date into the feed, a "
-            "regular expression that finds the day in the file's name; or hand the file in with its period."
+            f"{path}: has no column for the day, and nothing else says which days it is about. Do one of three: name "
+            "its column of dates in the feed's columns (columns: {date: THEIR HEADER}); write file_date into the feed, "
+            "a regular expression that finds the day in the file's name; or hand the file in with its period."
         )
     if (period[1] - today).days > 1:
         raise InputFileError(
-            f"{path}: is about {period[0]} to {period[1]}, but arrived on {today}, before these days were over. Hand it "
-            "in with the days it is about, or export it again."
+            f"{path}: is about {period[0]} to {period[1]}, but arrived on {today}, before these days were over. Hand "
+            "it in with the days it is about, or export it again."
         )

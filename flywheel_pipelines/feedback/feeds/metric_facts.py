@@ -1,7 +1,7 @@
 """From the good rows of a file of metrics to facts: one value per output, day and measure.
 
-Here: what several rows of one output and day are (`FeedSpec.aggregate`), and the facts as rows of `metric_ledger`, cycle
-by cycle. Not here: which rows are good (`metric_cells`, `metric_rows`).
+Here: what several rows of one output and day are (`FeedSpec.aggregate`), and the facts as rows of `metric_ledger`,
+cycle by cycle. Not here: which rows are good (`metric_cells`, `metric_rows`).
 
 - last: of several rows the lowest counts, measure by measure; the others are said by the file and corrected by it.
 - sum: their values are added in the order of the file.
@@ -34,7 +34,7 @@ SPARSE = 8
 
 @dataclass(frozen=True)
 class Rows:
-    """Where facts stand: positions of shape (n,) in arrays that hold more than them, so that nothing is copied twice."""
+    """Where facts stand: positions of shape (n,) in longer arrays, so that nothing is copied twice."""
 
     at: np.ndarray
     output: np.ndarray
@@ -297,14 +297,17 @@ def _ledger_rows(cut: _Cut, number: int, facts: MetricFacts, same: _Same) -> pa.
         if id(rows) not in of_rows:
             at = cut.between(rows, number)
             n = len(at)
-            of_rows[id(rows)] = at, {
-                "output_id": pa.DictionaryArray.from_arrays(pa.array(rows.output[at] - first, pa.int32()), ids),
-                "measured_on": pa.array(rows.day[at], pa.int32()).view(pa.date32()),
-                "feed": _repeated(None if same.feed is None else 0, n, pa.array([same.feed], pa.string())),
-                "batch_id": _repeated(0, n, pa.array([same.batch_id], pa.string())),
-                "recorded_at": pa.repeat(pa.scalar(same.recorded_at, instant), n),
-                "source_row": pa.array(rows.source_row[at], pa.int64()),
-            }
+            of_rows[id(rows)] = (
+                at,
+                {
+                    "output_id": pa.DictionaryArray.from_arrays(pa.array(rows.output[at] - first, pa.int32()), ids),
+                    "measured_on": pa.array(rows.day[at], pa.int32()).view(pa.date32()),
+                    "feed": _repeated(None if same.feed is None else 0, n, pa.array([same.feed], pa.string())),
+                    "batch_id": _repeated(0, n, pa.array([same.batch_id], pa.string())),
+                    "recorded_at": pa.repeat(pa.scalar(same.recorded_at, instant), n),
+                    "source_row": pa.array(rows.source_row[at], pa.int64()),
+                },
+            )
         at, arrays = of_rows[id(rows)]
         own = {"measure": _repeated(position, len(at), measures), "value": pa.array(column.values[at], pa.float64())}
         parts.append(pa.table({name: (arrays | own)[name] for name in METRIC_LEDGER.columns}))

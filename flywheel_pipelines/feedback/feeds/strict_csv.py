@@ -1,13 +1,14 @@
 """Plain CSV files of millions of rows, read by DuckDB at its full speed, and only where nothing is in doubt.
 
 Here: which files are plain, reading them, and proving afterwards that every cell is where the careful reader
-(`feedback.files`) would put it. Whatever is in doubt raises DoubtError, and the careful reader takes the file. Not here:
-what cells mean.
+(`feedback.files`) would put it. Whatever is in doubt raises DoubtError, and the careful reader takes the file.
+Not here: what cells mean.
 
-What DuckDB 1.5 does not refuse though the careful reader would, found by trying random texts: one empty cell too many at
-the end of a row is dropped without a word. So delimiters are counted: those of the file must be those between the cells
-plus those within them. Broken, ragged and over-long rows, bytes that are not UTF-8 and unclosed quotes are refused by
-DuckDB; NUL bytes, stray carriage returns, comments and rows of totals are looked for here.
+What DuckDB 1.5 does not refuse though the careful reader would, found by trying random texts: one empty cell too many
+at the end of a row is dropped without a word. So where lines end with a delimiter, delimiters are counted: those of the
+file must be those between the cells plus those within them. Broken, ragged and over-long rows, bytes that are not UTF-8
+and unclosed quotes are refused by DuckDB; NUL bytes, stray carriage returns, comments and rows of totals are looked for
+here.
 """
 
 from __future__ import annotations
@@ -93,8 +94,8 @@ def _hash(path: Path) -> str:
 def _look(source: Source, delimiter: str) -> dict[str, int]:
     """Counts of what decides how a text splits, and whether it begins with a byte-order mark or has an open end.
 
-    Delimiters are counted only where a line ends with one, or where there are quotes: only there can a row have an empty
-    cell too many at its end, and counting them takes as long as all the rest.
+    Delimiters themselves are not counted here, since that takes as long as all the rest: only where a line ends with
+    one, or where there are quotes, can a row have an empty cell too many at its end.
     """
     found = {"\n": 0, "\r": 0, "\r\n": 0, '"': 0, "\0": 0, _ENDS: 0, "mark": 0}
     tail = b""
@@ -110,7 +111,7 @@ def _look(source: Source, delimiter: str) -> dict[str, int]:
             found["\n"] += int(np.count_nonzero(np.frombuffer(chunk, np.uint8) == ord("\n")))
             # A line that ends with a delimiter may do so across two chunks.
             found[_ENDS] += _line_ends(tail + chunk, delimiter, 2 if found["\r"] else 1)
-            tail = chunk[-2:]
+            tail = (tail + chunk)[-2:]
     found[_ENDS] += tail.endswith(delimiter.encode())
     found[_OPEN_END] = int(not tail.endswith((b"\r", b"\n")))
     return found
