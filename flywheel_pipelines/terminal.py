@@ -301,7 +301,7 @@ def _references(rows: Sequence[dict[str, Any]], title: str, shown: int) -> Table
     table.add_column("text", no_wrap=True, overflow="ellipsis")
     for row in rows[:shown]:
         text = Text(" ".join(row["text"].split()))
-        table.add_row(row["reference_id"], str(row["source_cycle"]), row["segment"], text)
+        table.add_row(row["reference_id"], str(row["source_cycle"]), Text(row["segment"]), text)
     return table
 
 
