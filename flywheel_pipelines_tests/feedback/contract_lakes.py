@@ -96,17 +96,18 @@ class ContractLake:
         at = recorded_at or cycle_end(cycle or START, self.spec.cadence)
         same = {"batch_id": batch, "recorded_at": at}
         made = [{"source_row": number, "feed": feed} | dict(fact) | same for number, fact in enumerate(facts, start=1)]
+        header = same | {
+            "source": source or f"{batch}.csv", "n_rows": len(made), "n_quarantined": n_quarantined,
+            "first_cycle": cycle if made else None, "last_cycle": cycle if made else None, "feed": feed,
+        }  # fmt: skip
+        self.lake.append_batch(NAME, header, {})
+        # After its batch: an append removes what an earlier attempt at it left behind.
         if made:
             loose = pa.schema([one.with_nullable(True) for one in schema or table.schema])
             where = {"cycle": cycle} if "cycle" in table.partition_by else {}
             folder = self.lake.partition_dir(table, flywheel=NAME, **where)  # type: ignore[arg-type]
             records = [{name: record.get(name) for name in loose.names} for record in made]
             write_atomically(folder / f"{batch}.parquet", pa.Table.from_pylist(records, schema=loose))
-        header = same | {
-            "source": source or f"{batch}.csv", "n_rows": len(made), "n_quarantined": n_quarantined,
-            "first_cycle": cycle if made else None, "last_cycle": cycle if made else None, "feed": feed,
-        }  # fmt: skip
-        self.lake.append_batch(NAME, header, {})
 
     def measure(self, week: date, **more: Any) -> None:
         """Forty sends and four replies of every output of a week, on its Tuesday."""
@@ -149,9 +150,9 @@ class ContractLake:
             "batch_id": own, "source": "export.csv", "recorded_at": at, "n_rows": len(records) - wrong_again,
             "n_quarantined": wrong_again, "feed": "mailer", "first_cycle": START, "last_cycle": START,
         }  # fmt: skip
+        self.lake.append_batch(NAME, header, {tables.QUARANTINE_EVENTS: rows(tables.QUARANTINE_EVENTS, records)})
         if wrong_again:
             self.quarantine("mailer", own, wrong_again)
-        self.lake.append_batch(NAME, header, {tables.QUARANTINE_EVENTS: rows(tables.QUARANTINE_EVENTS, records)})
 
     def check(self, feed: str, *weeks: date, cutoff: datetime | None = None) -> Findings:
         """Hold a feed against its contract for closing some weeks."""
