@@ -21,7 +21,12 @@ def shared_database(postgres: Postgres) -> str:
 @pytest.fixture
 def database(postgres: Postgres, shared_database: str) -> str:
     """The same one for every test, emptied: a database of its own costs each of them half a second and 7 MB."""
-    postgres.execute("DROP SCHEMA public CASCADE", "CREATE SCHEMA public", database=shared_database)
+    postgres.execute(
+        "DROP SCHEMA public CASCADE",
+        "CREATE SCHEMA public",
+        "GRANT USAGE ON SCHEMA public TO public",
+        database=shared_database,
+    )
     return shared_database
 
 
