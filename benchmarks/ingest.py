@@ -53,7 +53,9 @@ def run(rows: int = 10_000_000, outputs: int = OUTPUTS, repeats: int = 3) -> lis
         write_csv(root / "earlier.csv", rows // 5, outputs)
         _in_process("earlier", root, 0)
         facts = write_csv(root / "metrics.csv", rows, outputs)
-        done = [{way: _in_process(way, root, number) for way in ("bare", "land", "unruled")} for number in range(repeats)]
+        done = [
+            {way: _in_process(way, root, number) for way in ("bare", "land", "unruled")} for number in range(repeats)
+        ]
     ratios = [one["land"]["seconds"] / one["bare"]["seconds"] for one in done]
     bare, land = (statistics.median(one[way]["seconds"] for one in done) for way in ("bare", "land"))
     memory = max(one["land"]["megabytes"] for one in done)
@@ -63,7 +65,13 @@ def run(rows: int = 10_000_000, outputs: int = OUTPUTS, repeats: int = 3) -> lis
     return [
         Measurement(NAME, "land_file / bare CREATE TABLE AS", statistics.median(ratios), "x", f"{MOST_TIMES}", what),
         Measurement(NAME, "without the plausibility rule / bare", _ratio(done, "unruled", "seconds"), "x"),
-        Measurement(NAME, "land_file / bare, processor time", _ratio(done, "land", "processor"), "x", notes="less shaken by neighbours"),
+        Measurement(
+            NAME,
+            "land_file / bare, processor time",
+            _ratio(done, "land", "processor"),
+            "x",
+            notes="less shaken by neighbours",
+        ),
         Measurement(NAME, "land_file", land, "s", notes=f"{min(ratios):.2f} to {max(ratios):.2f} x"),
         Measurement(NAME, "bare CREATE TABLE AS, with checkpoint", bare, "s", notes="median"),
         Measurement(NAME, "land_file / bare CREATE TABLE AS alone", _without_checkpoint(done), "x", f"{MOST_TIMES}"),
@@ -163,7 +171,9 @@ def _land_earlier(root: Path) -> dict[str, float]:
     from flywheel_pipelines.feedback.landing import land_file
 
     at = RECORDED_AT - timedelta(days=1)
-    return {"rows": land_file(Lake(root / "published"), spec(), "mailer", root / "earlier.csv", recorded_at=at)[0].n_rows}
+    return {
+        "rows": land_file(Lake(root / "published"), spec(), "mailer", root / "earlier.csv", recorded_at=at)[0].n_rows
+    }
 
 
 def _land(root: Path, number: int, *, rule: bool) -> dict[str, float]:

@@ -40,6 +40,9 @@ STRICT_FROM = 1 << 20
 ROWS_AT_ONCE = 20_000
 """Rows that go through the Python checks together."""
 
+ROWS_IN_A_PIECE = 122_880
+"""DuckDB's own row group."""
+
 Attribute = Callable[[list[str], tuple[date, date] | None], Mapping[str, Found]]
 
 
@@ -135,22 +138,19 @@ class MetricCells:
         if self._columns.has_dates:
             join_days = f"left join days on days.text = cells.{self._column[DATE]}"
         # Empty cells may be null and then match nothing; the Python checks say what is wrong with them.
-        found = self._connection.execute(
+        found = self._arrays(
             f"""
-            select coalesce(names.output, {NO_OUTPUT})::int as output, ({day})::int as day,
-                {"".join(value + ", " for value in values)} cells.rowid as position
+            select cells.rowid::int as position, coalesce(names.output, {NO_OUTPUT})::int as output,
+                {", ".join([f"({day})::int as day", *values])}
             from cells left join names on names.text = cells.{self._column[self._columns.key]} {join_days}
             """
-        ).fetchnumpy()
-        found = {name: np.asarray(array) for name, array in found.items()}
-        position = found["position"]
-        if self.n_rows > 1 and not (position[1:] > position[:-1]).all():
-            order = np.argsort(position, kind="stable")
+        )
+        if self.n_rows > 1 and not (found["position"][1:] > found["position"][:-1]).all():
+            order = np.argsort(found["position"], kind="stable")
             found = {name: array[order] for name, array in found.items()}
-        source_row = found["position"] + 1 if self._source_row is None else self._source_row
+        source_row = found["position"] + np.int64(1) if self._source_row is None else self._source_row
         by_name = {name: found[f"v{number}"] for number, name in enumerate(names)}
-        output, of_day = found["output"], found["day"]
-        numbers = Numbers(source_row, output, of_day, by_name, np.zeros(self.n_rows, bool), outputs)
+        numbers = Numbers(source_row, found["output"], found["day"], by_name, np.zeros(self.n_rows, bool), outputs)
         numbers.fine = self._plainly_fine(numbers, today)
         return numbers
 
@@ -170,6 +170,17 @@ class MetricCells:
             for position, row in zip(chunk.tolist(), cells, strict=True):
                 number = position + 1 if self._source_row is None else int(self._source_row[position])
                 yield position, feed_row(number, headers, dict(zip(headers, row, strict=True)))
+
+    def _arrays(self, query: str) -> dict[str, np.ndarray]:
+        """The columns of a query with a row per row of the file; copied piece by piece, which spares fresh memory."""
+        reader = self._connection.execute(query).to_arrow_reader(ROWS_IN_A_PIECE)
+        found = {field.name: np.empty(self.n_rows, field.type.to_pandas_dtype()) for field in reader.schema}
+        start = 0
+        for piece in reader:
+            for name, array in found.items():
+                array[start : start + piece.num_rows] = piece.column(name).to_numpy()
+            start += piece.num_rows
+        return found
 
     def _value_sql(self, name: str) -> str:
         text = f"cells.{self._column[name]}"

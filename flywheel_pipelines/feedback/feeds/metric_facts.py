@@ -41,6 +41,11 @@ class Rows:
     day: np.ndarray
     source_row: np.ndarray
 
+    @cached_property
+    def of_outputs(self) -> np.ndarray:
+        """The output of each, as an index."""
+        return self.output[self.at]
+
 
 @dataclass(frozen=True)
 class Column:
@@ -53,7 +58,7 @@ class Column:
     @property
     def output(self) -> np.ndarray:
         """The output of each fact, as an index."""
-        return self.rows.output[self.rows.at]
+        return self.rows.of_outputs
 
     @property
     def day(self) -> np.ndarray:
@@ -78,7 +83,7 @@ class MetricFacts:
         """The cycles that the facts are about, in order, and the outputs of each: from which index to before which."""
         there = np.zeros(len(self.outputs), bool)
         for rows in {id(column.rows): column.rows for column in self.columns}.values():
-            there[rows.output[rows.at]] = True
+            there[rows.of_outputs] = True
         return [(cycle, first, last) for cycle, first, last in _spans(self.outputs) if there[first:last].any()]
 
     @property
@@ -137,7 +142,7 @@ class _Cut:
         cycle_of = np.searchsorted(ends, np.arange(len(facts.outputs)), side="right").astype(np.uint16)
         self._sorted: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         for one in {id(column.rows): column.rows for column in facts.columns}.values():
-            cycle = cycle_of[one.output[one.at]]
+            cycle = cycle_of[one.of_outputs]
             bounds = np.concatenate([[0], np.cumsum(np.bincount(cycle, minlength=len(ends)))])
             self._sorted[id(one)] = one.at[np.argsort(cycle, kind="stable")], bounds
 

@@ -62,13 +62,14 @@ def read_strictly(
         _check_bytes(looking.result())
     names = {header: f"h{position}" for position, header in enumerate(table.header)}
     wanted = [f"{names[header]} as c{position}" for position, header in enumerate(columns)]
-    _run(connection, f"create table cells as select {', '.join([*wanted, 'h0 as first'])} from {_scan(path, table)}")
+    first = f"c{list(columns).index(table.header[0])}" if table.header[0] in columns else "first"
+    wanted += ["h0 as first"] if first == "first" else []
+    _run(connection, f"create table cells as select {', '.join(wanted)} from {_scan(path, table)}")
     found = looking.result()
     _check_bytes(found)
     n_rows = int(str(_one(connection, "select count(*) from cells")))
     _check_structure(connection, source, table, found, n_rows)
-    _check_last_row(connection, n_rows)
-    connection.execute("alter table cells drop column first")
+    _check_last_row(connection, first, n_rows)
     return n_rows
 
 
@@ -165,9 +166,9 @@ def _check_structure(
         raise DoubtError("a row ends with an empty cell too many")
 
 
-def _check_last_row(connection: duckdb.DuckDBPyConnection, n_rows: int) -> None:
+def _check_last_row(connection: duckdb.DuckDBPyConnection, first: str, n_rows: int) -> None:
     """A last row without a name may hold the totals of the others, which the careful reader finds out."""
-    name = str(_one(connection, f"select coalesce(first, '') from cells where rowid = {n_rows - 1}")).strip()
+    name = str(_one(connection, f"select coalesce({first}, '') from cells where rowid = {n_rows - 1}")).strip()
     if not name or "total" in name.casefold():
         raise DoubtError("perhaps a row of totals")
 
