@@ -243,10 +243,11 @@ def _last_rows(keys: np.ndarray, n_keys: int) -> np.ndarray:
     """Positions of the last row of each key, in the order of the rows."""
     n = len(keys)
     if n_keys <= SPARSE * max(n, 1_000):
-        last = np.full(n_keys, -1, np.int32 if n < 2**31 else np.int64)
-        # Of several values for one place numpy keeps the last.
-        last[keys] = np.arange(n, dtype=last.dtype)
-        return np.flatnonzero(last[keys] == np.arange(n, dtype=last.dtype))
+        rows = np.arange(n, dtype=np.int32 if n < 2**31 else np.int64)
+        last = np.empty(n_keys, rows.dtype)
+        # Of several values for one place numpy keeps the last; places that no row names are not looked at.
+        last[keys] = rows
+        return np.flatnonzero(last[keys] == rows)
     _, from_behind = np.unique(keys[::-1], return_index=True)
     return np.sort(n - 1 - from_behind)
 

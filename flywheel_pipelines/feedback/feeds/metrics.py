@@ -255,7 +255,8 @@ class _Judged:
     def batch(self, numbers: Numbers, facts: MetricFacts) -> FeedBatch:
         file = self.file
         n_rows = int(np.count_nonzero(numbers.fine))
-        late = np.array([file.is_late(one.cycle) for one in numbers.outputs], bool)
+        of_cycle = {cycle: file.is_late(cycle) for cycle in {one.cycle for one in numbers.outputs}}
+        late = np.array([of_cycle[one.cycle] for one in numbers.outputs], bool)
         # Rows about nobody's output have the index -1, and are not fine.
         n_late = int(np.count_nonzero(late[numbers.output] & numbers.fine)) if late.any() else 0
         header = batch_header(
