@@ -255,16 +255,17 @@ class MetricCells:
             ["" if text is None else text for text in texts.column("text").to_pylist()], days or self._columns.period
         )
         matched = {text: one for text, one in self.found.items() if isinstance(one, Output)}
-        outputs = sorted(set(matched.values()), key=lambda one: (one.cycle, one.output_id))
-        index = {one: number for number, one in enumerate(outputs)}
+        # Pairs and not the outputs themselves: there may be a hundred thousand, and pairs are hashed without Python.
+        pairs = sorted({(one.cycle, one.output_id) for one in matched.values()})
+        index = {pair: number for number, pair in enumerate(pairs)}
         names = pa.table(
-            {"text": list(matched), "output": [index[one] for one in matched.values()]},
+            {"text": list(matched), "output": [index[one.cycle, one.output_id] for one in matched.values()]},
             schema=pa.schema([("text", pa.string()), ("output", pa.int32())]),
         )
         self._connection.register("matched", names)
         self._connection.execute("create table names as select * from matched")
         self._connection.unregister("matched")
-        return outputs
+        return [Output(output_id, cycle) for cycle, output_id in pairs]
 
 
 _DAYS = pa.schema([("text", pa.string()), ("day", pa.date32())])

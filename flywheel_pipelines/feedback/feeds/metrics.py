@@ -189,7 +189,7 @@ def measure_file(file: MetricsFile, *, fast: bool = True) -> MeasuredBatch | Non
 
 def _judge_the_rest(cells: MetricCells, numbers: Numbers, rules: RowRules, judged: _Judged, fast: bool) -> None:
     """Let the Python checks decide about the rows that are not plainly fine, or about all."""
-    index = {one: number for number, one in enumerate(numbers.outputs)}
+    index = {one.output_id: number for number, one in enumerate(numbers.outputs)}
     wanted = np.flatnonzero(~numbers.fine) if fast else np.arange(cells.n_rows)
     aside: list[PutAside] = []
     for position, row in cells.rows(wanted):
@@ -201,7 +201,7 @@ def _judge_the_rest(cells: MetricCells, numbers: Numbers, rules: RowRules, judge
                 judged.put(aside)
                 aside = []
             continue
-        numbers.output[position] = index[found.output]
+        numbers.output[position] = index[found.output.output_id]
         numbers.day[position] = day_number(found.day)
         for value, of_column in zip(found.values, numbers.values.values(), strict=True):
             of_column[position] = value
