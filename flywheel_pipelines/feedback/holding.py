@@ -7,12 +7,16 @@ rule (`plausibility`), or putting rows aside (`feeds.metrics`).
 from __future__ import annotations
 
 import duckdb
+import pyarrow as pa
 
 from flywheel_pipelines.feedback.feeds.batch import Incoming
 from flywheel_pipelines.feedback.feeds.metric_facts import MetricFacts
 from flywheel_pipelines.feedback.feeds.metrics import Held, HoldRule
 from flywheel_pipelines.feedback.plausibility import find_implausible
 from flywheel_pipelines.feedback.plausibility_past import past_of
+
+ROWS_IN_A_PIECE = 122_880
+"""DuckDB's own row group."""
 
 
 def hold_rule(incoming: Incoming) -> HoldRule | None:
@@ -34,7 +38,11 @@ def _held(incoming: Incoming, facts: MetricFacts) -> list[Held]:
     if past is None:
         return []
     with duckdb.connect() as connection:
-        connection.register("facts", facts.by_day())
+        # In many pieces, and as a table of DuckDB's own, since several queries read it: a single piece is read by one
+        # thread.
+        pieces = facts.by_day().to_batches(max_chunksize=ROWS_IN_A_PIECE)
+        connection.register("pieces", pa.Table.from_batches(pieces))
+        connection.execute("create table facts as select * from pieces")
         connection.register("known", past)
         found = find_implausible(connection, rates)
     return [Held(row.output_id, row.measured_on, row.measure, row.found, row.reason) for row in found]

@@ -191,7 +191,7 @@ class _Tests:
         self._add("count", measure, None, expected, *found, expected.freedom)
         variance, n_days = day_spread(self.connection, self.known, measure, expected.slope)
         if n_days >= MIN_DAYS:
-            found = self.connection.execute(
+            found = self.connection.sql(
                 f"""
                 select null::varchar as output_id, measured_on, avg(s) as s, count(*)::double as n,
                     avg(shift + coalesce(centre, {expected.centre})) as centre,
@@ -212,7 +212,7 @@ class _Tests:
     def _measured(self, expected: Expected, tested: str, *, score: str, where: str) -> tuple[pa.Table, int]:
         """Tests that are not near to what is expected, and the number of all."""
         counted = self.connection.execute(f"select count(*) from ({tested})").fetchone()
-        far = self.connection.execute(
+        far = self.connection.sql(
             f"""
             with compared as (
                 select output_id, measured_on, s, n,

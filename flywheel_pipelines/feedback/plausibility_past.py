@@ -32,7 +32,7 @@ def past_of(lake: Lake, flywheel: str, feed: str, cycles: Collection[date], meas
     if not cycles:
         return None
     window = CycleWindow(min(cycles) - timedelta(days=LOOKBACK_DAYS), max(cycles))
-    ledger = lake.read(METRIC_LEDGER, flywheel, window, columns=_COLUMNS)
+    ledger = lake.read(METRIC_LEDGER, flywheel, window, columns=_COLUMNS, in_order=False)
     if not ledger.num_rows:
         return None
     columns = ", ".join(

@@ -64,14 +64,10 @@ def checked_part(ledger: TableContract, rows: pa.Table) -> pa.Table:
 def write_part(rows: pa.Table, where: Any) -> None:
     """Write rows as Parquet: dictionaries where values repeat, differences for row numbers; types read back plain."""
     growing = [name for name in rows.column_names if name == "source_row"]
-    pq.write_table(
-        rows,
-        where,
-        compression="zstd",
-        row_group_size=ROW_GROUP,
-        use_dictionary=[name for name in rows.column_names if name not in growing],  # pyright: ignore[reportArgumentType]
-        column_encoding=dict.fromkeys(growing, "DELTA_BINARY_PACKED"),
+    options: dict[str, Any] = {
+        "use_dictionary": [name for name in rows.column_names if name not in growing],
+        "column_encoding": dict.fromkeys(growing, "DELTA_BINARY_PACKED"),
         # Finding the least and the greatest text takes as long as writing; what is asked for is a range of days.
-        write_statistics=[name for name in rows.column_names if pa.types.is_date(rows.schema.field(name).type)],
-        store_schema=False,
-    )
+        "write_statistics": [name for name in rows.column_names if pa.types.is_date(rows.schema.field(name).type)],
+    }
+    pq.write_table(rows, where, compression="zstd", row_group_size=ROW_GROUP, store_schema=False, **options)

@@ -232,10 +232,13 @@ class Lake:
         cycles: CycleWindow | date | None = None,
         columns: Iterable[str] | None = None,
         where: str | None = None,
+        *,
+        in_order: bool = True,
     ) -> pa.Table:
         """Rows of one flywheel, with a `cycle` column where the table has cycles, in key order.
 
-        Only the files of the cycles asked for are opened. `where` is a DuckDB condition over the table's columns.
+        Only the files of the cycles asked for are opened. `where` is a DuckDB condition over the table's columns. Where
+        order does not matter, `in_order=False` spares sorting millions of rows of a ledger.
         Nothing there yet gives an empty table with the contract's columns.
         """
         window = CycleWindow(cycles, cycles) if isinstance(cycles, date) else cycles or CycleWindow()
@@ -253,6 +256,8 @@ class Lake:
             # Files come in cycle order and each is sorted by its key: nothing is left to be done.
             return rows.read_all().select(wanted)
         if where is None:
+            if not in_order:
+                return rows.read_all().select(wanted)
             keys = [*(["cycle"] if by_cycle else []), *table.key]
             return rows.read_all().sort_by([(name, "ascending") for name in keys]).select(wanted)
         order = ", ".join([*(["cycle"] if by_cycle else []), *table.key])

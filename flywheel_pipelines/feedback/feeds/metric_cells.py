@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 
 import duckdb
@@ -39,9 +40,6 @@ STRICT_FROM = 1 << 20
 """Bytes from which on DuckDB's reader is faster than Python's."""
 ROWS_AT_ONCE = 20_000
 """Rows that go through the Python checks together."""
-
-ROWS_IN_A_PIECE = 122_880
-"""DuckDB's own row group."""
 
 Attribute = Callable[[list[str], tuple[date, date] | None], Mapping[str, Found]]
 
@@ -145,10 +143,7 @@ class MetricCells:
             from cells left join names on names.text = cells.{self._column[self._columns.key]} {join_days}
             """
         )
-        if self.n_rows > 1 and not (found["position"][1:] > found["position"][:-1]).all():
-            order = np.argsort(found["position"], kind="stable")
-            found = {name: array[order] for name, array in found.items()}
-        source_row = found["position"] + np.int64(1) if self._source_row is None else self._source_row
+        source_row = np.arange(1, self.n_rows + 1) if self._source_row is None else self._source_row
         by_name = {name: found[f"v{number}"] for number, name in enumerate(names)}
         numbers = Numbers(source_row, found["output"], found["day"], by_name, np.zeros(self.n_rows, bool), outputs)
         numbers.fine = self._plainly_fine(numbers, today)
@@ -172,15 +167,24 @@ class MetricCells:
                 yield position, feed_row(number, headers, dict(zip(headers, row, strict=True)))
 
     def _arrays(self, query: str) -> dict[str, np.ndarray]:
-        """The columns of a query with a row per row of the file; copied piece by piece, which spares fresh memory."""
-        reader = self._connection.execute(query).to_arrow_reader(ROWS_IN_A_PIECE)
-        found = {field.name: np.empty(self.n_rows, field.type.to_pandas_dtype()) for field in reader.schema}
-        start = 0
-        for piece in reader:
-            for name, array in found.items():
-                array[start : start + piece.num_rows] = piece.column(name).to_numpy()
-            start += piece.num_rows
-        return found
+        """The columns of a query with a row per row of the file, in the order of its column `position`, from 0.
+
+        Joins do not keep the order of the rows but that of the pieces that threads take, so the pieces are put where
+        they belong.
+        """
+        # Not execute: what it returns is a stream, which goes through one thread.
+        table = self._connection.sql(query).to_arrow_table()
+        names = [name for name in table.column_names if name != "position"]
+        in_order = {name: np.empty(self.n_rows, table.schema.field(name).type.to_pandas_dtype()) for name in names}
+        for batch in table.to_batches():
+            position = batch.column("position").to_numpy()
+            starts = [0, *(np.flatnonzero(np.diff(position) != 1) + 1).tolist(), len(position)]
+            columns = {name: batch.column(name).to_numpy() for name in names}
+            for start, end in pairwise(starts):
+                place = int(position[start])
+                for name, array in columns.items():
+                    in_order[name][place : place + end - start] = array[start:end]
+        return in_order
 
     def _value_sql(self, name: str) -> str:
         text = f"cells.{self._column[name]}"
@@ -251,16 +255,17 @@ class MetricCells:
             ["" if text is None else text for text in texts.column("text").to_pylist()], days or self._columns.period
         )
         matched = {text: one for text, one in self.found.items() if isinstance(one, Output)}
-        outputs = sorted(set(matched.values()), key=lambda one: (one.cycle, one.output_id))
-        index = {one: number for number, one in enumerate(outputs)}
+        # Pairs and not the outputs themselves: there may be a hundred thousand, and pairs are hashed without Python.
+        pairs = sorted({(one.cycle, one.output_id) for one in matched.values()})
+        index = {pair: number for number, pair in enumerate(pairs)}
         names = pa.table(
-            {"text": list(matched), "output": [index[one] for one in matched.values()]},
+            {"text": list(matched), "output": [index[one.cycle, one.output_id] for one in matched.values()]},
             schema=pa.schema([("text", pa.string()), ("output", pa.int32())]),
         )
         self._connection.register("matched", names)
         self._connection.execute("create table names as select * from matched")
         self._connection.unregister("matched")
-        return outputs
+        return [Output(output_id, cycle) for cycle, output_id in pairs]
 
 
 _DAYS = pa.schema([("text", pa.string()), ("day", pa.date32())])

@@ -188,9 +188,11 @@ def _last(numbers: Numbers) -> list[Column]:
     first_day = int(np.min(day, where=numbers.fine, initial=np.iinfo(np.int32).max))
     n_days = int(np.max(day, where=numbers.fine, initial=first_day)) - first_day + 1
     n_keys = len(numbers.outputs) * n_days
-    keys = numbers.output * np.int64(n_days)
-    keys += day
+    # By day first, as most files are, so that neighbours in the file are neighbours among the keys.
+    keys = day.astype(np.int32 if n_keys < 2**31 - 1 else np.int64)
     keys -= first_day
+    keys *= len(numbers.outputs)
+    keys += numbers.output
     # All rows that say nothing share one key behind the others.
     np.copyto(keys, n_keys, where=~numbers.fine)
     shared: Rows | None = None
@@ -208,7 +210,10 @@ def _last(numbers: Numbers) -> list[Column]:
 
 def _last_of(keys: np.ndarray, n_keys: int, numbers: Numbers) -> Rows:
     at = _last_rows(keys, n_keys + 1)
-    return Rows(at[keys[at] < n_keys], numbers.output, numbers.day, numbers.source_row)
+    nothing = np.flatnonzero(keys == n_keys)
+    if len(nothing):
+        at = np.delete(at, np.searchsorted(at, nothing[-1]))
+    return Rows(at, numbers.output, numbers.day, numbers.source_row)
 
 
 _Summed = tuple[str, np.ndarray, np.ndarray, np.ndarray]
@@ -243,10 +248,11 @@ def _last_rows(keys: np.ndarray, n_keys: int) -> np.ndarray:
     """Positions of the last row of each key, in the order of the rows."""
     n = len(keys)
     if n_keys <= SPARSE * max(n, 1_000):
-        last = np.full(n_keys, -1, np.int32 if n < 2**31 else np.int64)
-        # Of several values for one place numpy keeps the last.
-        last[keys] = np.arange(n, dtype=last.dtype)
-        return np.flatnonzero(last[keys] == np.arange(n, dtype=last.dtype))
+        rows = np.arange(n, dtype=np.int32 if n < 2**31 else np.int64)
+        last = np.empty(n_keys, rows.dtype)
+        # Of several values for one place numpy keeps the last; places that no row names are not looked at.
+        last[keys] = rows
+        return np.flatnonzero(last[keys] == rows)
     _, from_behind = np.unique(keys[::-1], return_index=True)
     return np.sort(n - 1 - from_behind)
 

@@ -189,7 +189,7 @@ def measure_file(file: MetricsFile, *, fast: bool = True) -> MeasuredBatch | Non
 
 def _judge_the_rest(cells: MetricCells, numbers: Numbers, rules: RowRules, judged: _Judged, fast: bool) -> None:
     """Let the Python checks decide about the rows that are not plainly fine, or about all."""
-    index = {one: number for number, one in enumerate(numbers.outputs)}
+    index = {one.output_id: number for number, one in enumerate(numbers.outputs)}
     wanted = np.flatnonzero(~numbers.fine) if fast else np.arange(cells.n_rows)
     aside: list[PutAside] = []
     for position, row in cells.rows(wanted):
@@ -201,7 +201,7 @@ def _judge_the_rest(cells: MetricCells, numbers: Numbers, rules: RowRules, judge
                 judged.put(aside)
                 aside = []
             continue
-        numbers.output[position] = index[found.output]
+        numbers.output[position] = index[found.output.output_id]
         numbers.day[position] = day_number(found.day)
         for value, of_column in zip(found.values, numbers.values.values(), strict=True):
             of_column[position] = value
@@ -255,7 +255,8 @@ class _Judged:
     def batch(self, numbers: Numbers, facts: MetricFacts) -> FeedBatch:
         file = self.file
         n_rows = int(np.count_nonzero(numbers.fine))
-        late = np.array([file.is_late(one.cycle) for one in numbers.outputs], bool)
+        of_cycle = {cycle: file.is_late(cycle) for cycle in {one.cycle for one in numbers.outputs}}
+        late = np.array([of_cycle[one.cycle] for one in numbers.outputs], bool)
         # Rows about nobody's output have the index -1, and are not fine.
         n_late = int(np.count_nonzero(late[numbers.output] & numbers.fine)) if late.any() else 0
         header = batch_header(

@@ -109,19 +109,16 @@ def _look(source: Source, delimiter: str) -> dict[str, int]:
                     found[rare] += chunk.count(rare.encode())
             if found["\r"]:
                 found["\r\n"] += chunk.count(b"\r\n") + (tail.endswith(b"\r") and chunk.startswith(b"\n"))
-            found["\n"] += int(np.count_nonzero(np.frombuffer(chunk, np.uint8) == ord("\n")))
             # A line that ends with a delimiter may do so across two chunks.
-            found[_ENDS] += _line_ends(tail + chunk, delimiter, 2 if found["\r"] else 1)
+            values = np.frombuffer(tail + chunk, np.uint8)
+            distance = 2 if found["\r"] else 1
+            breaks = values == ord("\n")
+            found["\n"] += int(np.count_nonzero(breaks[len(tail) :]))
+            found[_ENDS] += int(np.count_nonzero(breaks[distance:] & (values[:-distance] == ord(delimiter))))
             tail = (tail + chunk)[-2:]
     found[_ENDS] += tail.endswith(delimiter.encode())
     found[_OPEN_END] = int(not tail.endswith((b"\r", b"\n")))
     return found
-
-
-def _line_ends(text: bytes, delimiter: str, distance: int) -> int:
-    """How often a delimiter stands so many bytes before a line break; some at the start of a text may count twice."""
-    values = np.frombuffer(text, np.uint8)
-    return int(np.count_nonzero((values[distance:] == ord("\n")) & (values[:-distance] == ord(delimiter))))
 
 
 def _count(source: Source, delimiter: str) -> int:
