@@ -181,7 +181,7 @@ def _land(root: Path, number: int, *, rule: bool) -> dict[str, float]:
     taken = time.perf_counter() - started, time.process_time() - before
     if not is_new:
         raise RuntimeError("the batch was there already")
-    files = lake.batch_files(tables.METRIC_LEDGER, "mail", batch.batch_id).values()
+    files = lake.files_of_batch(tables.METRIC_LEDGER, "mail", batch.batch_id).values()
     n_facts = sum(pq.read_metadata(path).num_rows for path in files)
     counts = {"n_rows": batch.n_rows, "n_quarantined": batch.n_quarantined, "n_cycles": len(batch.cycles)}
     return {"seconds": taken[0], "processor": taken[1], "n_facts": n_facts, **counts}

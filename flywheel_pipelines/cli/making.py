@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
 from flywheel_pipelines.cli.shared import app, err, out, spec_named
+from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.paths import DEFS_DIR, PROJECT_ROOT, DataPaths
 
 
@@ -42,14 +43,18 @@ def ingest(
     file: Annotated[Path, typer.Argument(help="CSV, TSV (plain or gzipped) or Parquet.")],
     flywheel: Annotated[str, typer.Option("--flywheel", help="Name of the flywheel.")],
     feed: Annotated[str, typer.Option("--feed", help="Name of one of its feeds.")],
+    first: Annotated[
+        str | None, typer.Option("--from", help="First day that a file without a column of dates is about.")
+    ] = None,
+    last: Annotated[str | None, typer.Option("--to", help="Last day that it is about.")] = None,
 ) -> None:
-    """Land a file of briefs or metrics in the ledgers; rows that cannot be used go to quarantine."""
+    """Land a file of a feed in the ledgers; rows that cannot be used go to quarantine."""
     from flywheel_pipelines.feedback.landing import land_file
+    from flywheel_pipelines.feedback.releasing import retry_unmatched
     from flywheel_pipelines.lake.store import Lake
 
-    batch, is_new = land_file(
-        Lake(DataPaths.from_environment().lake), spec_named(flywheel), feed, file, recorded_at=datetime.now(UTC)
-    )
+    lake, spec, now = Lake(DataPaths.from_environment().lake), spec_named(flywheel), datetime.now(UTC)
+    batch, is_new = land_file(lake, spec, feed, file, recorded_at=now, period=_period(first, last))
     if not is_new:
         out.print(f"{file} was ingested before; nothing changed.")
         return
@@ -57,6 +62,22 @@ def ingest(
     out.print(f"{batch.n_rows:,} rows of {file} landed{touched}; {batch.n_quarantined:,} are in quarantine.")
     for problem in batch.problems[:5]:
         err.print(f"  row {problem.source_row}, {problem.field}: {problem.reason}", markup=False)
+    if feed in spec.feeds and spec.feeds[feed].kind == "outputs":
+        matched = sum(found.n_rows for found in retry_unmatched(lake, spec, now))
+        out.print(f"{matched:,} row(s) of the quarantine found their output.")
+
+
+def _period(first: str | None, last: str | None) -> tuple[date, date] | None:
+    """The days of --from and --to; one of them alone is that day."""
+    if first is None and last is None:
+        return None
+    try:
+        days = date.fromisoformat(first or last or ""), date.fromisoformat(last or first or "")
+    except ValueError:
+        raise FlywheelError(f"--from, --to: found {first} and {last}; expected days such as 2026-01-05.") from None
+    if days[0] > days[1]:
+        raise FlywheelError(f"--from, --to: {days[0]} comes after {days[1]}. Write the first day first.")
+    return days
 
 
 @app.command(name="offline-llm")

@@ -24,6 +24,7 @@ from pathlib import Path
 from flywheel_pipelines.errors import FlywheelError, InputFileError
 from flywheel_pipelines.feedback.feeds import FeedBatch
 from flywheel_pipelines.feedback.landing import land_file, record_unusable_file
+from flywheel_pipelines.feedback.releasing import retry_unmatched
 from flywheel_pipelines.feedback.sources import period_of
 from flywheel_pipelines.lake.store import Lake, content_hash
 from flywheel_pipelines.spec import FeedSpec, FlywheelSpec
@@ -68,6 +69,8 @@ class Landed:
     n_rows: int = 0
     n_quarantined: int = 0
     n_known: int = 0
+    n_matched: int = 0
+    """Rows of the quarantine whose output has become known."""
     unusable: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
 
@@ -77,6 +80,7 @@ class Landed:
         self.n_rows += other.n_rows
         self.n_quarantined += other.n_quarantined
         self.n_known += other.n_known
+        self.n_matched += other.n_matched
         self.unusable += other.unusable
         self.names += other.names
 
@@ -90,6 +94,8 @@ class Landed:
             said.append(f"{counted(self.n_files, 'file')} landed ({names}): {self.n_rows:,} rows{quarantine}.")
         if self.n_known:
             said.append(f"{counted(self.n_known, 'file')} held nothing that was not landed before.")
+        if self.n_matched:
+            said.append(f"{counted(self.n_matched, 'row')} of the quarantine found their output.")
         said.extend(f"Not usable: {words}" for words in self.unusable)
         return " ".join(said)
 
@@ -179,6 +185,8 @@ def _land(lake: Lake, spec: FlywheelSpec, file: InboxFile, recorded_at: datetime
         return file.mark(_settings(spec.feeds[file.feed]))
     if is_new_batch:
         _count(landed, file, batch)
+        if spec.feeds[file.feed].kind == "outputs":
+            landed.n_matched += sum(found.n_rows for found in retry_unmatched(lake, spec, recorded_at))
     else:
         landed.n_known += 1
     return file.mark()

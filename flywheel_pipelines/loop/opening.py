@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flywheel_pipelines.errors import CycleOrderError, FlywheelError
+from flywheel_pipelines.feedback.releasing import retry_unmatched
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.learning.model_tables import model_from_tables
@@ -173,6 +174,10 @@ def publish_outputs(
         if opened.writer is not None:
             shown = _export(opened, recorder, cycle, generated, published, outbox, now)
             shown["briefs_without_output"] = sum(unanswered(generated, published).values())
+    # Feedback may have come before what it is about was published here.
+    matched = sum(batch.n_rows for batch in retry_unmatched(store, flywheel.spec, now))
+    if matched:
+        shown["matched_from_quarantine"] = matched
     return {f"published_{arm}": count for arm, count in sorted(per_arm.items())} | shown
 
 

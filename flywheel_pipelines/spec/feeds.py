@@ -45,7 +45,9 @@ class DltSource(Section):
     """A table that a dlt pipeline has loaded (extra `dlt`)."""
 
     pipeline: str = Field(pattern=NAME_PATTERN, description="Name of the dlt pipeline.")
-    pipelines_dir: str | None = Field(default=None, description="Folder of dlt's pipelines, relative to the data directory; none = dlt's default.")
+    pipelines_dir: str | None = Field(
+        default=None, description="Folder of dlt's pipelines, relative to the data directory; none = dlt's default."
+    )
     table: str = Field(min_length=1, description="Table of the pipeline's dataset.")
 
 

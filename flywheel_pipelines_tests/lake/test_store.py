@@ -222,8 +222,8 @@ def test_a_part_that_drifts_from_the_contract_is_refused(lake: Lake) -> None:
 def test_the_files_of_one_batch_are_told_by_cycle(lake: Lake) -> None:
     lake.append_batch("f", header("x"), {METRIC_LEDGER: measurements("x", MONDAY, NEXT)})
     lake.append_batch("f", header("y"), {METRIC_LEDGER: measurements("y", NEXT)})
-    assert list(lake.batch_files(METRIC_LEDGER, "f", "x")) == [MONDAY, NEXT]
-    assert list(lake.batch_files(METRIC_LEDGER, "f", "y")) == [NEXT]
+    assert list(lake.files_of_batch(METRIC_LEDGER, "f", "x")) == [MONDAY, NEXT]
+    assert list(lake.files_of_batch(METRIC_LEDGER, "f", "y")) == [NEXT]
     assert lake.batch_header("f", "z") is None
 
 

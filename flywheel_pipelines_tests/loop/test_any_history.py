@@ -83,7 +83,8 @@ def test_any_history_equals_a_rebuild_and_knows_what_was_known(published: Writte
 
 
 @pytest.mark.slow
-@settings(max_examples=150, suppress_health_check=SLOW)
+@pytest.mark.timeout(1500)
+@settings(max_examples=40, suppress_health_check=SLOW)
 @given(happening=events)
 def test_many_histories_equal_a_rebuild_and_know_what_was_known(
     published: WrittenWorld, happening: list[Event]
