@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import typer.main
+import yaml
+from pydantic import ValidationError
 
 from flywheel_pipelines.cli import app
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.paths import PROJECT_ROOT
-from flywheel_pipelines.spec import FlywheelSpec, explain_keys
+from flywheel_pipelines.spec import FeedSpec, FlywheelSpec, explain_keys
 
 DOCUMENTS = [PROJECT_ROOT / name for name in ("README.md", "CONTRIBUTING.md", "data/README.md")]
 DOCUMENTS += sorted((PROJECT_ROOT / "docs").glob("*.md"))
@@ -60,7 +62,21 @@ def unknown_columns(text: str) -> list[str]:
     return [f"{table}.{column}" for column, table in named if table in by_name and column not in by_name[table]]
 
 
+def wrong_feeds(text: str) -> list[str]:
+    """Of the YAML that declares `feeds`: why the spec refuses them."""
+    wrong = []
+    for block in re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        found = yaml.safe_load(block)
+        for name, feed in (found.get("feeds") or {}).items() if isinstance(found, dict) else ():
+            try:
+                FeedSpec.model_validate(feed)
+            except ValidationError as error:
+                wrong.append(f"{name}: {error}")
+    return wrong
+
+
 CHECKS = {
+    "feeds": lambda text, _: wrong_feeds(text),
     "links": unknown_links,
     "anchors": lambda text, _: unknown_anchors(text),
     "keys": lambda text, _: unknown_keys(text),
@@ -68,6 +84,7 @@ CHECKS = {
     "columns": lambda text, _: unknown_columns(text),
 }
 WRONG = {
+    "feeds": "```yaml\nfeeds:\n  mails: {kind: metrics, path: mails/*.csv, aggregat: sum}\n```",
     "links": "[how](docs/how-it-never-worked.md)",
     "anchors": "# Here\n[there](#there)",
     "keys": "`producer.maximal_cost`",
