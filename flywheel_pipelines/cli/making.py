@@ -40,7 +40,7 @@ def dev(
 
 @app.command()
 def ingest(
-    file: Annotated[Path, typer.Argument(help="CSV, TSV (plain or gzipped) or Parquet.")],
+    file: Annotated[Path, typer.Argument(help="CSV, TSV, JSON lines or Parquet; plain, gzipped or zipped.")],
     flywheel: Annotated[str, typer.Option("--flywheel", help="Name of the flywheel.")],
     feed: Annotated[str, typer.Option("--feed", help="Name of one of its feeds.")],
     first: Annotated[
@@ -50,7 +50,7 @@ def ingest(
 ) -> None:
     """Land a file of a feed in the ledgers; rows that cannot be used go to quarantine."""
     from flywheel_pipelines.feedback.landing import land_file
-    from flywheel_pipelines.feedback.releasing import retry_unmatched
+    from flywheel_pipelines.feedback.releasing import matched_by
     from flywheel_pipelines.lake.store import Lake
 
     lake, spec, now = Lake(DataPaths.from_environment().lake), spec_named(flywheel), datetime.now(UTC)
@@ -62,8 +62,7 @@ def ingest(
     out.print(f"{batch.n_rows:,} rows of {file} landed{touched}; {batch.n_quarantined:,} are in quarantine.")
     for problem in batch.problems[:5]:
         err.print(f"  row {problem.source_row}, {problem.field}: {problem.reason}", markup=False)
-    if feed in spec.feeds and spec.feeds[feed].kind == "outputs":
-        matched = sum(found.n_rows for found in retry_unmatched(lake, spec, now))
+    if matched := matched_by(lake, spec, feed, now):
         out.print(f"{matched:,} row(s) of the quarantine found their output.")
 
 

@@ -51,11 +51,13 @@ def pull(
 
 def _land(spec: FlywheelSpec, pulled: Pulled, paths: DataPaths, now: datetime) -> None:
     from flywheel_pipelines.feedback.landing import land_file
+    from flywheel_pipelines.feedback.releasing import matched_by
     from flywheel_pipelines.lake.store import Lake
 
     if pulled.path is None:
         return
-    batch, is_new = land_file(Lake(paths.lake), spec, pulled.feed, pulled.path, recorded_at=now, period=pulled.period)
+    lake = Lake(paths.lake)
+    batch, is_new = land_file(lake, spec, pulled.feed, pulled.path, recorded_at=now, period=pulled.period)
     if not is_new:
         out.print("It was landed before; nothing changed.")
         return
@@ -63,6 +65,8 @@ def _land(spec: FlywheelSpec, pulled: Pulled, paths: DataPaths, now: datetime) -
     out.print(f"{batch.n_rows:,} rows landed{touched}; {batch.n_quarantined:,} are in quarantine.")
     for problem in batch.problems[:5]:
         err.print(f"  row {problem.source_row}, {problem.field}: {problem.reason}", markup=False)
+    if matched := matched_by(lake, spec, pulled.feed, now):
+        out.print(f"{matched:,} row(s) of the quarantine found their output.")
 
 
 def _day(option: str, value: str | None) -> date | None:

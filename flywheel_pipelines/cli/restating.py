@@ -78,6 +78,7 @@ def chosen_cycles(spec: FlywheelSpec, words: str, paths: DataPaths) -> list[date
 
 def _preview(spec: FlywheelSpec, file: Path | None, feed: str | None, cycles: list[date], *, as_json: bool) -> None:
     from flywheel_pipelines.feedback.landing import land_file
+    from flywheel_pipelines.feedback.releasing import matched_by
     from flywheel_pipelines.lake.store import Lake
     from flywheel_pipelines.loop.flywheel import Flywheel
     from flywheel_pipelines.loop.restating import preview
@@ -87,7 +88,9 @@ def _preview(spec: FlywheelSpec, file: Path | None, feed: str | None, cycles: li
 
     def land(lake: Lake) -> None:
         if file is not None and feed is not None:
-            batch, is_new = land_file(lake, spec, feed, file, recorded_at=datetime.now(UTC))
+            now = datetime.now(UTC)
+            batch, is_new = land_file(lake, spec, feed, file, recorded_at=now)
+            matched_by(lake, spec, feed, now)
             landed.update(rows=batch.n_rows, quarantined=batch.n_quarantined, is_new=is_new)
 
     found = preview(Flywheel(spec, DEFS_DIR / spec.name), DataPaths.from_environment(), land, cycles)
@@ -114,8 +117,11 @@ def _restate(spec: FlywheelSpec, file: Path | None, feed: str | None, cycles: li
     result: dict[str, Any] = {"dry_run": False, "flywheel": spec.name}
     if file is not None and feed is not None:
         from flywheel_pipelines.feedback.landing import land_file
+        from flywheel_pipelines.feedback.releasing import matched_by
 
-        batch, is_new = land_file(lake, spec, feed, file, recorded_at=datetime.now(UTC))
+        now = datetime.now(UTC)
+        batch, is_new = land_file(lake, spec, feed, file, recorded_at=now)
+        matched_by(lake, spec, feed, now)
         result["landed"] = {"rows": batch.n_rows, "quarantined": batch.n_quarantined, "is_new": is_new}
         if not as_json:
             state = "landed" if is_new else "was landed before"

@@ -24,7 +24,7 @@ from pathlib import Path
 from flywheel_pipelines.errors import FlywheelError, InputFileError
 from flywheel_pipelines.feedback.feeds import FeedBatch
 from flywheel_pipelines.feedback.landing import land_file, record_unusable_file
-from flywheel_pipelines.feedback.releasing import retry_unmatched
+from flywheel_pipelines.feedback.releasing import matched_by
 from flywheel_pipelines.feedback.sources import period_of
 from flywheel_pipelines.lake.store import Lake, content_hash
 from flywheel_pipelines.spec import FeedSpec, FlywheelSpec
@@ -185,8 +185,7 @@ def _land(lake: Lake, spec: FlywheelSpec, file: InboxFile, recorded_at: datetime
         return file.mark(_settings(spec.feeds[file.feed]))
     if is_new_batch:
         _count(landed, file, batch)
-        if spec.feeds[file.feed].kind == "outputs":
-            landed.n_matched += sum(found.n_rows for found in retry_unmatched(lake, spec, recorded_at))
+        landed.n_matched += matched_by(lake, spec, file.feed, recorded_at)
     else:
         landed.n_known += 1
     return file.mark()

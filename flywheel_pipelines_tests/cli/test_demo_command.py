@@ -206,6 +206,16 @@ def ingest(run: Run, file: Path, feed: str = "leads") -> Ran:
     return run("ingest", file, "--flywheel", FLYWHEEL, "--feed", feed)
 
 
+def test_days_that_are_no_days_or_the_wrong_way_round_are_refused(run: Run, empty: Path, tmp_path: Path) -> None:
+    same = ("ingest", leads(tmp_path), "--flywheel", FLYWHEEL, "--feed", "leads")
+    for options, words in (
+        (("--from", "soon"), "expected days"),
+        (("--from", "2026-01-12", "--to", "2026-01-05"), "after"),
+    ):
+        ran = run(*same, *options)
+        assert (ran.code, words in ran.err) == (2, True)
+
+
 def test_a_file_is_ingested_once(run: Run, empty: Path, tmp_path: Path) -> None:
     ran = ingest(run, leads(tmp_path))
     assert ran.code == 0

@@ -255,6 +255,19 @@ def test_a_retry_that_matches_nothing_writes_nothing(desk: Desk) -> None:
     assert changed_files(before, fingerprint(desk.root / "lake")) == []
 
 
+def test_rows_of_a_feed_that_names_other_columns_by_now_wait_and_stop_nobody(desk: Desk) -> None:
+    """A retry runs when a cycle is published; a column renamed in the YAML must not keep it from going out."""
+    desk.land(line("cccc"))
+    desk.publish("cccc")
+    before = desk.ids()
+    feed = desk.spec.feeds["mailer"]
+    renamed = feed.model_copy(update={"columns": {**feed.columns, "output_id": "Another header"}})
+    changed = desk.spec.model_copy(update={"feeds": {**desk.spec.feeds, "mailer": renamed}})
+    assert retry_unmatched(desk.lake, changed, LATER) == []
+    assert desk.ids() == before != []
+    assert len(retry_unmatched(desk.lake, desk.spec, LATER)) == 1
+
+
 def test_a_second_retry_changes_nothing(desk: Desk) -> None:
     desk.land(line("cccc"))
     desk.publish("cccc")

@@ -56,7 +56,7 @@ def folder_of(world: WrittenWorld) -> Path:
     return world.root.parent / uuid4().hex
 
 
-def equals_a_rebuild(published: WrittenWorld, happening: list[Event]) -> None:
+def assert_equals_a_rebuild(published: WrittenWorld, happening: list[Event]) -> None:
     history = History(copy_of(published, folder_of(published)))
     history.play(happening)
     rebuilt = without_closes(history.world, folder_of(published))
@@ -64,12 +64,12 @@ def equals_a_rebuild(published: WrittenWorld, happening: list[Event]) -> None:
     close(rebuilt)
     after = close_bytes(history.world, "input_versions")
     assert changed_files(after, close_bytes(rebuilt, "input_versions")) == []
-    knows_what_was_known(history, rebuilt)
+    assert_knows_what_was_known(history, rebuilt)
     for world in (history.world, rebuilt):
         shutil.rmtree(world.root)
 
 
-def knows_what_was_known(history: History, rebuilt: WrittenWorld) -> None:
+def assert_knows_what_was_known(history: History, rebuilt: WrittenWorld) -> None:
     for instant, known in history.closed_at.items():
         close(rebuilt, cutoff=instant)
         assert changed_files(known, close_bytes(rebuilt)) == [], f"as known at {instant}"
@@ -79,7 +79,7 @@ def knows_what_was_known(history: History, rebuilt: WrittenWorld) -> None:
 @given(happening=events)
 @example(happening=list(CORRECTED))
 def test_any_history_equals_a_rebuild_and_knows_what_was_known(published: WrittenWorld, happening: list[Event]) -> None:
-    equals_a_rebuild(published, happening)
+    assert_equals_a_rebuild(published, happening)
 
 
 @pytest.mark.slow
@@ -89,7 +89,7 @@ def test_any_history_equals_a_rebuild_and_knows_what_was_known(published: Writte
 def test_many_histories_equal_a_rebuild_and_know_what_was_known(
     published: WrittenWorld, happening: list[Event]
 ) -> None:
-    equals_a_rebuild(published, happening)
+    assert_equals_a_rebuild(published, happening)
 
 
 def test_control_a_close_that_was_left_out_is_seen(published: WrittenWorld) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from flywheel_pipelines.errors import FlywheelError
+from flywheel_pipelines.lake import tables
 from flywheel_pipelines.loop.inbox import (
     SETTLE_SECONDS,
     InboxFile,
@@ -16,12 +18,13 @@ from flywheel_pipelines.loop.inbox import (
     feed_of,
     find_files,
     is_new,
+    land,
     marks_of,
     patterns,
 )
 from flywheel_pipelines.loop.landing_desk import LandingDesk
 from flywheel_pipelines.spec import FlywheelSpec, parse_spec
-from flywheel_pipelines_tests.written_world import NAME, SETTINGS
+from flywheel_pipelines_tests.written_world import NAME, SETTINGS, WEEKS, WrittenWorld, later
 
 NOW = 1_800_000_000.0
 LEADS, MAILER = "leads", "mailer"
@@ -52,6 +55,34 @@ def test_files_of_every_feed_are_found_by_its_pattern(tmp_path: Path) -> None:
     put(tmp_path, "mailer/b.txt")
     put(tmp_path, "other/c.csv")
     assert ready(tmp_path) == [(LEADS, "leads/a.csv"), (MAILER, "mailer/b.csv")]
+
+
+def test_a_file_of_outputs_lets_rows_that_waited_find_theirs(played: WrittenWorld, tmp_path: Path) -> None:
+    """Measurements by a platform's id came before anybody had said whose id it is."""
+    world = played.copy_to(tmp_path)
+    ids = {"kind": "outputs", "path": "ids/*.csv"}
+    world.configure(
+        feeds={
+            **SETTINGS["feeds"],
+            "mailer": {**SETTINGS["feeds"]["mailer"], "join": "external_id", "hold_implausible": False},
+            "ids": ids,
+        }
+    )
+    output, at = world.rows(tables.PUBLISHED_OUTPUTS, WEEKS[0])[0]["output_id"], later(WEEKS[5])
+    put(tmp_path, "mailer/late.csv", text=f"external_id,day,sends,replies\nc-17,{WEEKS[0]},50,4\n")
+    put(tmp_path, "ids/ids.csv", text=f"external_id,output_id\nc-17,{output}\n")
+    measured, named = sorted(find_files(world.spec, tmp_path, NOW).ready, key=lambda file: file.feed, reverse=True)
+    first, second = Landed(), Landed()
+    land(world.lake, world.spec, measured, at, first)
+    assert (first.n_rows, first.n_quarantined) == (0, 1)
+    land(world.lake, world.spec, named, at + timedelta(hours=1), second)
+    assert second.n_matched == 1
+    assert "1 row of the quarantine found" in second.words
+    landed = [row for row in world.rows(tables.METRIC_LEDGER, WEEKS[0]) if row["feed"] == "mailer"]
+    assert {(row["output_id"], row["measure"]): row["value"] for row in landed if row["recorded_at"] >= at} == {
+        (output, "sends"): 50.0,
+        (output, "replies"): 4.0,
+    }
 
 
 def test_no_inbox_is_an_empty_inbox(tmp_path: Path) -> None:
