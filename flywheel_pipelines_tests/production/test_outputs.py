@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,13 @@ def test_an_answer_becomes_a_row_that_keeps_the_contract_and_says_where_it_came_
         assert (row["text"], row["content"]) == (f"Title {position}", json.dumps({"title": f"Title {position}"}))
         assert (row["producer"], row["model"], row["prompt_version"]) == ("llm", "tiny", request.prompt_version)
         assert (row["reference_ids"], row["segment"]) == (list(one.reference_ids), one.segment)
+
+
+def test_a_row_says_how_many_references_its_prompt_had_no_room_for() -> None:
+    planned = [replace(one, n_dropped=position) for position, one in enumerate(plan())]
+    table = outputs_from_answers(planned, answers(planned))
+    dropped = dict(zip(table["request_key"].to_pylist(), table["n_references_dropped"].to_pylist(), strict=True))
+    assert dropped == {one.request.key: position for position, one in enumerate(planned)}
 
 
 def test_a_request_that_failed_has_no_row_and_leaves_the_others_as_they_are() -> None:

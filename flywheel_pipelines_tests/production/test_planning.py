@@ -69,6 +69,19 @@ def test_the_others_say_which_references_they_saw() -> None:
     assert shown == {("garages", ("o1",)), ("bakeries", ("o2",))}
 
 
+def test_references_that_find_no_room_are_counted_with_the_request() -> None:
+    many = references(*(("garages", f"Winner {number}. " + "Long " * 60) for number in range(8)))
+    prompts = {**PROMPTS, "flywheel": PromptInUse("v2", LEARNED.frame, many)}
+    tight = PRODUCER.model_copy(update={"max_prompt_tokens": 400})
+    ample = PRODUCER.model_copy(update={"max_prompt_tokens": 4_000})
+    for producer, all_shown in ((tight, False), (ample, True)):
+        planned = plan_requests(briefs(*MANY), MANIFEST, prompts, producer, ARMS, flywheel="mail", cycle=WEEK)
+        garages = [one for one in planned if one.request.arm == "flywheel" and one.segment == "garages"]
+        assert garages
+        assert {one.n_dropped + len(one.reference_ids) for one in garages} == {len(many)}
+        assert {one.n_dropped == 0 for one in garages} == {all_shown}
+
+
 def test_the_same_plan_has_the_same_keys_whatever_the_order_of_briefs() -> None:
     assert [one.request.key for one in plan()] == [one.request.key for one in plan(MANY[::-1])]
 
