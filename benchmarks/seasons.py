@@ -1,8 +1,9 @@
-"""What the quality floor is good for: `python -m benchmarks.seasons [--seeds 20]`.
+"""What each part of the loop is good for: `python -m benchmarks.seasons [--seeds 20] [--plot FILE]`.
 
-Whole seasons of 26 cycles before a simulated audience, three ways side by side, for many seeds: with the floor, with
-everything fed back (`--floor off` of the demo), and before an audience without preferences (`--world flat`), where a
-lift would be an error. The steps are those of the demo, without Dagster and HTTP in between; a test holds them equal.
+Whole seasons of 26 cycles before a simulated audience, five ways side by side, for many seeds: with the floor; with
+everything fed back (`--floor off` of the demo); without references, so that only the scoring model's choice among
+candidates is left; the control's rules in both arms; and before an audience without preferences (`--world flat`), where
+a lift would be an error. The steps are those of the demo, without Dagster and HTTP in between; a test holds them equal.
 """
 
 from __future__ import annotations
@@ -13,20 +14,38 @@ import multiprocessing
 import os
 import statistics
 import tempfile
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.progress import track
 
-WAYS: dict[str, tuple[Literal["lively", "flat"], str | None]] = {
-    "floor": ("lively", None),
-    "floor off": ("lively", "off"),
-    "flat world": ("flat", None),
+from benchmarks.seasons_plot import seasons_plot
+
+UNATTAINABLE: dict[str, Any] = {"above": 0.9999, "quantile": None}
+"""A floor that nothing beats: both flywheels are judged by a rate. Nothing is promoted, so no prompt shows a reference;
+what was measured still teaches the scoring model."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a season is played: before which audience, and what it does otherwise than the YAML says, by section."""
+
+    world: Literal["lively", "flat"] = "lively"
+    otherwise: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+WAYS = {
+    "floor": Way(),
+    "floor off": Way(otherwise={"floor": {"above": "off", "quantile": None}}),
+    "no references": Way(otherwise={"floor": UNATTAINABLE}),
+    # One candidate, so there is nothing to choose from either: both arms are treadmills.
+    "control only": Way(otherwise={"floor": UNATTAINABLE, "producer": {"variants": 1}}),
+    "flat world": Way(world="flat"),
 }
 FLYWHEELS = ("content", "outreach")
 MEMORY = Path("/dev/shm")
@@ -63,11 +82,13 @@ def play_one(flywheel: str, way: str, seed: int, n_cycles: int = N_CYCLES) -> Pl
     from flywheel_pipelines.simulation.demo import DemoPlan, sample_briefs
     from flywheel_pipelines.simulation.direct_writers import DirectWriters
     from flywheel_pipelines.simulation.season import PlainStage, deliver_briefs, play
-    from flywheel_pipelines.spec import load_spec
+    from flywheel_pipelines.spec import load_spec, parse_spec
 
-    world, floor = WAYS[way]
-    spec = load_spec(DEFS_DIR / flywheel / "defs.yaml")
-    season = DemoPlan((spec,), n_cycles=n_cycles, seed=seed, world=world, floor=floor).season(spec)
+    settings = load_spec(DEFS_DIR / flywheel / "defs.yaml").model_dump(mode="json")
+    for section, changes in WAYS[way].otherwise.items():
+        settings[section] |= changes
+    spec = parse_spec(settings, f"{flywheel}, {way}")
+    season = DemoPlan((spec,), n_cycles=n_cycles, seed=seed, world=WAYS[way].world).season(spec)
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         paths = DataPaths(Path(folder))
         store, writers = Lake(paths.lake), DirectWriters()
@@ -154,8 +175,11 @@ def main() -> None:
     parser.add_argument("--flywheel", nargs="+", default=list(FLYWHEELS), choices=FLYWHEELS)
     parser.add_argument("--way", nargs="+", default=list(WAYS), choices=list(WAYS))
     parser.add_argument("--json", action="store_true", help="print every season as JSON")
+    parser.add_argument("--plot", type=Path, help="PNG to draw the lifts of every way into")
     arguments = parser.parse_args()
     played = play_all(arguments.flywheel, arguments.way, arguments.seeds, arguments.jobs, arguments.cycles)
+    if arguments.plot is not None:
+        arguments.plot.write_bytes(seasons_plot(played))
     print(json.dumps([asdict(one) for one in played], indent=1) if arguments.json else summary_table(played))
 
 

@@ -21,7 +21,7 @@ from flywheel_pipelines.llm.settings import AskSettings
 from flywheel_pipelines_tests.llm.asking_samples import PATIENCE, SHORT, now, requests
 
 CONCURRENCY = 40
-MOST_RUNS = 2_000
+MOST_RUNS = 5_000
 
 
 def main(folder: Path, url: str, n: int, how: str, settings: str = "{}") -> None:

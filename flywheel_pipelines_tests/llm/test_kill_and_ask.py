@@ -40,7 +40,7 @@ def kill_and_finish(folder: Path, url: str, n: int, kills: int, how: str, longes
         process.wait()
         process.stdout.close()
     process = start(folder, url, n, how, settings)
-    said, _ = process.communicate(timeout=800)
+    said, _ = process.communicate(timeout=2_200)
     assert said.endswith("done\n"), said
     return n_killed
 
@@ -66,28 +66,18 @@ def test_control_without_durability_two_kills_pay_twice(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2_400)
 def test_through_every_fault_and_twenty_kills_two_thousand_requests_are_answered_once(tmp_path: Path) -> None:
-    with server(tmp_path, "faults") as url:
-        n_killed = kill_and_finish(tmp_path, url, 2_000, kills=20, how="durable", longest=1.0)
-    found = account(tmp_path)
-    assert n_killed == 20
-    check(found, 2_000, kills=20)
-    # The server counted 20 faults of each kind per 20 answers: the run did meet them.
-    assert found.arrived.total() > 2 * 2_000
+    """Nine faults of ten percent each, one of which ends a run: about one try in ten is answered.
 
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_a_quota_that_is_used_up_again_and_again_loses_nothing_either(tmp_path: Path) -> None:
-    """Nine faults of ten percent each: one try in ten is answered, and a run ends within its first few dozen tries.
-
-    Fewer requests, since each takes a quarter of a run. Tries that hang do not hold up the end of a run for long.
+    A used-up quota is met some 1,900 times, and as often the next run is started at once. Tries that hang do not hold
+    up the end of a run for long.
     """
     with server(tmp_path, "every_fault") as url:
-        n_killed = kill_and_finish(tmp_path, url, 400, kills=5, how="durable", longest=1.0, grace=0.3, timeout=5.0)
+        n_killed = kill_and_finish(tmp_path, url, 2_000, kills=20, how="durable", longest=1.0, grace=0.3, timeout=5.0)
     found = account(tmp_path)
-    assert n_killed == 5
-    assert found.answered == Counter({request.key: 1 for request in requests(400)})
+    assert n_killed == 20
+    assert found.answered == Counter({request.key: 1 for request in requests(2_000)})
     found.check_counts()
     met = Counter(fault for _, _, fault in arrivals(tmp_path))
     assert met.keys() == {*FAULTS, QUOTA, "none"}
