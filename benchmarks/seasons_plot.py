@@ -66,7 +66,8 @@ def seasons_plot(played: Sequence[Season]) -> bytes:
         panels[0].set_ylabel("cumulative lift over the control arm", color=INK)
         n_seeds = len(played) // (len(flywheels) * len(ways))
         figure.legend(
-            *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(ways), 3 * len(flywheels)), frameon=False,
+            *panels[0].get_legend_handles_labels(), loc="outside lower center",
+            ncols=min(len(ways), 3 * len(flywheels)), frameon=False,
             labelcolor=INK, title=f"mean of {n_seeds} seed{'s' if n_seeds > 1 else ''}; band: the middle half of them",
         )  # fmt: skip
         buffer = io.BytesIO()
