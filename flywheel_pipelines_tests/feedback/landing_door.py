@@ -19,8 +19,8 @@ from flywheel_pipelines_tests.small_world import fingerprint
 
 AT = datetime(2026, 2, 2, tzinfo=UTC)
 OUTPUT, OTHER = output_id(1, "a", 0), output_id(1, "b", 1)
-FEEDS = ("numbers", "wishes")
-"""The feeds that every file is handed to: its columns fit both kinds."""
+FEEDS = ("numbers", "wishes", "addresses", "opinions", "questions")
+"""The feeds that every file is handed to, one of each kind: its columns fit all of them."""
 SETTINGS: dict[str, Any] = {
     "name": FLYWHEEL,
     "start": "2026-01-05",
@@ -36,6 +36,20 @@ SETTINGS: dict[str, Any] = {
     "feeds": {
         "numbers": {"kind": "metrics", "path": "numbers/*", "hold_implausible": False},
         "wishes": {"kind": "briefs", "path": "wishes/*"},
+        "addresses": {"kind": "outputs", "path": "addresses/*", "columns": {"external_id": "brief_id"}},
+        "opinions": {"kind": "reviews", "path": "opinions/*", "columns": {"final_text": "title"}},
+        "questions": {
+            "kind": "tickets",
+            "path": "questions/*",
+            "columns": {"ticket_id": "brief_id", "created_at": "date", "text": "title"},
+        },
+        "addresses": {"kind": "outputs", "path": "addresses/*", "columns": {"external_id": "brief_id"}},
+        "opinions": {"kind": "reviews", "path": "opinions/*", "columns": {"final_text": "title"}},
+        "questions": {
+            "kind": "tickets",
+            "path": "questions/*",
+            "columns": {"ticket_id": "brief_id", "created_at": "date", "text": "title"},
+        },
     },
 }
 

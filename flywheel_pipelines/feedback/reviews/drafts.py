@@ -74,4 +74,6 @@ def _superseded(lake: Lake, flywheel: str, output_ids: Collection[str]) -> dict[
 
 
 def _cycles_with(rows: pa.Table, output_ids: Collection[str]) -> list[date]:
-    return sorted(set(rows.filter(pc.field("output_id").isin(list(output_ids)))["cycle"].to_pylist()))
+    # With its type: of no ids at all, as of a file without one readable row, Arrow cannot tell.
+    wanted = pa.array(list(output_ids), pa.string())
+    return sorted(set(rows.filter(pc.field("output_id").isin(wanted))["cycle"].to_pylist()))
