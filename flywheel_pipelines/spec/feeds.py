@@ -80,8 +80,9 @@ class FeedSpec(Section):
         default_factory=dict,
         description="Our name: their header. briefs: brief_id, segment, title, date, locale (others are kept as the "
         "brief's own fields). metrics: output_id (or url, external_id), date, event, and the measures. reviews: "
-        "output_id, decision, final_text, comment, reviewer, date. outputs: output_id, external_id. tickets: "
-        "ticket_id, created_at, text, subject, segment, channel, status.",
+        "output_id, decision, final_text, comment, reviewer, date, draft, draft_hash (of review sheets: a review of "
+        "another text is put aside). outputs: output_id, external_id. tickets: ticket_id, created_at, text, subject, "
+        "segment, channel, status.",
     )
     join: Literal["output_id", "url", "external_id"] = Field(
         default="output_id",
@@ -95,7 +96,8 @@ class FeedSpec(Section):
     dates: list[Annotated[str, Field(min_length=2)]] = Field(
         default_factory=lambda: ["%Y-%m-%d"],
         min_length=1,
-        description="How dates are written, in strptime's letters; tried in this order.",
+        description="How dates are written, in strptime's letters; a cell that two of them read differently is "
+        "refused.",
     )
     file_date: str | None = Field(
         default=None,

@@ -20,17 +20,24 @@ def parse_moment(value: str | None, formats: Sequence[str], *, not_after: dateti
 
     Args:
         value: the cell.
-        formats: strptime formats, tried in this order before ISO 8601 (2020-04-01, 2020-04-01T17:31:32.000Z); `%s` is
-            Unix time in seconds. What names no zone is UTC; a day alone is its midnight.
+        formats: strptime formats; `%s` is Unix time in seconds. What none of them reads may be ISO 8601 (2020-04-01,
+            2020-04-01T17:31:32.000Z). What names no zone is UTC; a day alone is its midnight.
         not_after: when the file became known. A day of grace is given, since clocks and zones differ.
 
     Raises:
-        CellError: it is empty, in none of these formats, outside 1990 to 2099, or in the future.
+        CellError: it is empty, in none of these formats, a different instant in two of them (as `parse_day` does:
+            the order of a list cannot know what was meant), outside 1990 to 2099, or in the future.
     """
     if value is None:
         raise CellError(f"empty; expected a day or an instant, e.g. 2026-01-05T09:30:00Z. {AGAIN}")
-    found = next((moment for written in formats if (moment := _read(value, written)) is not None), None)
-    found = found or _read_iso(value)
+    meanings: dict[datetime, str] = {}
+    for written in formats:
+        if (moment := _read(value, written)) is not None:
+            meanings.setdefault(moment, written)
+    if len(meanings) > 1:
+        said = " or ".join(f"{moment:%Y-%m-%d %H:%M:%S} ({written})" for moment, written in meanings.items())
+        raise CellError(f"could be {said}; which one is unknown. Keep only one of these formats in the feed's dates.")
+    found = next(iter(meanings), None) or _read_iso(value)
     if found is None:
         wanted = ", ".join(formats)
         raise CellError(

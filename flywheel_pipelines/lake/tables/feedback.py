@@ -88,7 +88,7 @@ METRIC_REPLACEMENTS = TableContract(
     name="metric_replacements",
     layer="feedback",
     description="Exports that replace all that their feed said of a range of days before, also by leaving it out. One "
-    "row per cycle that had such measurements.",
+    "row per cycle that had such measurements, and one per cycle that the export itself is about.",
     key=("feed", "batch_id"),
     kind="ledger",
     schema=pa.schema(
