@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
-from flywheel_pipelines.cli.shared import app, err, out, spec_named
+from flywheel_pipelines.cli.shared import FirstDay, LastDay, app, days_of, err, out, spec_named
 from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.paths import DEFS_DIR, PROJECT_ROOT, DataPaths
 
@@ -43,18 +43,18 @@ def ingest(
     file: Annotated[Path, typer.Argument(help="CSV, TSV, JSON lines or Parquet; plain, gzipped or zipped.")],
     flywheel: Annotated[str, typer.Option("--flywheel", help="Name of the flywheel.")],
     feed: Annotated[str, typer.Option("--feed", help="Name of one of its feeds.")],
-    first: Annotated[
-        str | None, typer.Option("--from", help="First day that a file without a column of dates is about.")
-    ] = None,
-    last: Annotated[str | None, typer.Option("--to", help="Last day that it is about.")] = None,
+    first: FirstDay = None,
+    last: LastDay = None,
 ) -> None:
     """Land a file of a feed in the ledgers; rows that cannot be used go to quarantine."""
     from flywheel_pipelines.feedback.landing import land_file
     from flywheel_pipelines.feedback.releasing import matched_by
     from flywheel_pipelines.lake.store import Lake
+    from flywheel_pipelines.loop.inbox import name_in
 
-    lake, spec, now = Lake(DataPaths.from_environment().lake), spec_named(flywheel), datetime.now(UTC)
-    batch, is_new = land_file(lake, spec, feed, file, recorded_at=now, period=_period(first, last))
+    paths, spec, now = DataPaths.from_environment(), spec_named(flywheel), datetime.now(UTC)
+    lake, source = Lake(paths.lake), name_in(paths.inbox, file)
+    batch, is_new = land_file(lake, spec, feed, file, recorded_at=now, source=source, period=days_of(first, last))
     if not is_new:
         out.print(f"{file} was ingested before; nothing changed.")
         return
@@ -64,19 +64,6 @@ def ingest(
         err.print(f"  row {problem.source_row}, {problem.field}: {problem.reason}", markup=False)
     if matched := matched_by(lake, spec, feed, now):
         out.print(f"{matched:,} row(s) of the quarantine found their output.")
-
-
-def _period(first: str | None, last: str | None) -> tuple[date, date] | None:
-    """The days of --from and --to; one of them alone is that day."""
-    if first is None and last is None:
-        return None
-    try:
-        days = date.fromisoformat(first or last or ""), date.fromisoformat(last or first or "")
-    except ValueError:
-        raise FlywheelError(f"--from, --to: found {first} and {last}; expected days such as 2026-01-05.") from None
-    if days[0] > days[1]:
-        raise FlywheelError(f"--from, --to: {days[0]} comes after {days[1]}. Write the first day first.")
-    return days
 
 
 @app.command(name="offline-llm")

@@ -53,11 +53,14 @@ def _land(spec: FlywheelSpec, pulled: Pulled, paths: DataPaths, now: datetime) -
     from flywheel_pipelines.feedback.landing import land_file
     from flywheel_pipelines.feedback.releasing import matched_by
     from flywheel_pipelines.lake.store import Lake
+    from flywheel_pipelines.loop.inbox import name_in
 
     if pulled.path is None:
         return
-    lake = Lake(paths.lake)
-    batch, is_new = land_file(lake, spec, pulled.feed, pulled.path, recorded_at=now, period=pulled.period)
+    lake, source = Lake(paths.lake), name_in(paths.inbox, pulled.path)
+    batch, is_new = land_file(
+        lake, spec, pulled.feed, pulled.path, recorded_at=now, source=source, period=pulled.period
+    )
     if not is_new:
         out.print("It was landed before; nothing changed.")
         return

@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flywheel_pipelines.cli.shared import Json, app, err, out, print_json, spec_named
+from flywheel_pipelines.cli.shared import FirstDay, Json, LastDay, app, days_of, err, out, print_json, spec_named
 from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.paths import DEFS_DIR, DataPaths
 
 if TYPE_CHECKING:
+    from flywheel_pipelines.feedback.feeds import FeedBatch
+    from flywheel_pipelines.lake.store import Lake
     from flywheel_pipelines.loop.restating import Preview
     from flywheel_pipelines.spec import FlywheelSpec
 
 TAG = "restate"
+
+
+@dataclass(frozen=True)
+class _Correction:
+    """A file that is to land, and the days it is about when somebody said so."""
+
+    file: Path
+    feed: str
+    period: tuple[date, date] | None
+
+    def land(self, lake: Lake, spec: FlywheelSpec, inbox: Path) -> tuple[FeedBatch, bool, int]:
+        """Land it, and what waited for an output that it makes known."""
+        from flywheel_pipelines.feedback.landing import land_file
+        from flywheel_pipelines.feedback.releasing import matched_by
+        from flywheel_pipelines.loop.inbox import name_in
+
+        now, source = datetime.now(UTC), name_in(inbox, self.file)
+        batch, is_new = land_file(lake, spec, self.feed, self.file, recorded_at=now, source=source, period=self.period)
+        return batch, is_new, matched_by(lake, spec, self.feed, now)
 
 
 @app.command()
@@ -30,6 +51,8 @@ def restate(
     cycles: Annotated[
         str | None, typer.Option("--cycles", help="Close these again: 2026-01-05, or 2026-01-05:2026-02-02.")
     ] = None,
+    first: FirstDay = None,
+    last: LastDay = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change; write nothing.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -43,11 +66,15 @@ def restate(
         from flywheel_pipelines.loop.inbox import feed_of
 
         feed = feed_of(spec, file)
+    period = days_of(first, last)
+    if period is not None and file is None:
+        raise FlywheelError("--from, --to: say which days FILE is about, and there is none; for cycles, use --cycles.")
+    correction = None if file is None or feed is None else _Correction(file, feed, period)
     chosen = chosen_cycles(spec, cycles, DataPaths.from_environment()) if cycles else []
     if dry_run:
-        _preview(spec, file, feed, chosen, as_json=as_json)
+        _preview(spec, correction, chosen, as_json=as_json)
     else:
-        _restate(spec, file, feed, chosen, as_json=as_json)
+        _restate(spec, correction, chosen, as_json=as_json)
 
 
 def chosen_cycles(spec: FlywheelSpec, words: str, paths: DataPaths) -> list[date]:
@@ -76,30 +103,32 @@ def chosen_cycles(spec: FlywheelSpec, words: str, paths: DataPaths) -> list[date
     return found
 
 
-def _preview(spec: FlywheelSpec, file: Path | None, feed: str | None, cycles: list[date], *, as_json: bool) -> None:
-    from flywheel_pipelines.feedback.landing import land_file
-    from flywheel_pipelines.feedback.releasing import matched_by
-    from flywheel_pipelines.lake.store import Lake
+def _preview(spec: FlywheelSpec, correction: _Correction | None, cycles: list[date], *, as_json: bool) -> None:
     from flywheel_pipelines.loop.flywheel import Flywheel
     from flywheel_pipelines.loop.restating import preview
     from flywheel_pipelines.terminal import restatement_tables
 
     landed: dict[str, Any] = {}
+    paths = DataPaths.from_environment()
 
     def land(lake: Lake) -> None:
-        if file is not None and feed is not None:
-            now = datetime.now(UTC)
-            batch, is_new = land_file(lake, spec, feed, file, recorded_at=now)
-            matched_by(lake, spec, feed, now)
-            landed.update(rows=batch.n_rows, quarantined=batch.n_quarantined, is_new=is_new)
+        if correction is not None:
+            batch, is_new, matched = correction.land(lake, spec, paths.inbox)
+            landed.update(rows=batch.n_rows, quarantined=batch.n_quarantined, is_new=is_new, matched=matched)
 
-    found = preview(Flywheel(spec, DEFS_DIR / spec.name), DataPaths.from_environment(), land, cycles)
+    found = preview(Flywheel(spec, DEFS_DIR / spec.name), paths, land, cycles)
     if as_json:
         print_json({"dry_run": True, "landed": landed or None, **_as_dict(found)})
         return
-    if landed:
+    if landed and correction is not None:
         known = "" if landed["is_new"] else " It was landed before."
-        out.print(f"{file} holds {landed['rows']:,} usable rows; {landed['quarantined']:,} would be put aside.{known}")
+        found_theirs = (
+            f" {landed['matched']:,} row(s) of the quarantine would find their output." if landed["matched"] else ""
+        )
+        out.print(
+            f"{correction.file} holds {landed['rows']:,} usable rows; {landed['quarantined']:,} would be put aside."
+            f"{known}{found_theirs}"
+        )
     out.print(restatement_tables(found))
     out.print("Nothing was written.", style="bold")
 
@@ -108,26 +137,24 @@ def _as_dict(found: Preview) -> dict[str, Any]:
     return {**asdict(found), "n_promotions": len(found.promotions), "n_demotions": len(found.demotions)}
 
 
-def _restate(spec: FlywheelSpec, file: Path | None, feed: str | None, cycles: list[date], *, as_json: bool) -> None:
+def _restate(spec: FlywheelSpec, correction: _Correction | None, cycles: list[date], *, as_json: bool) -> None:
     from flywheel_pipelines.lake.store import Lake
     from flywheel_pipelines.loop.corrections import correction_due, cycles_of
 
     paths = DataPaths.from_environment()
     lake = Lake(paths.lake)
     result: dict[str, Any] = {"dry_run": False, "flywheel": spec.name}
-    if file is not None and feed is not None:
-        from flywheel_pipelines.feedback.landing import land_file
-        from flywheel_pipelines.feedback.releasing import matched_by
-
-        now = datetime.now(UTC)
-        batch, is_new = land_file(lake, spec, feed, file, recorded_at=now)
-        matched_by(lake, spec, feed, now)
-        result["landed"] = {"rows": batch.n_rows, "quarantined": batch.n_quarantined, "is_new": is_new}
+    if correction is not None:
+        batch, is_new, matched = correction.land(lake, spec, paths.inbox)
+        counts = {"rows": batch.n_rows, "quarantined": batch.n_quarantined, "is_new": is_new, "matched": matched}
+        result["landed"] = counts
         if not as_json:
             state = "landed" if is_new else "was landed before"
-            out.print(f"{file} {state}: {batch.n_rows:,} rows; {batch.n_quarantined:,} in quarantine.")
+            out.print(f"{correction.file} {state}: {batch.n_rows:,} rows; {batch.n_quarantined:,} in quarantine.")
             for problem in batch.problems[:5]:
                 err.print(f"  row {problem.source_row}, {problem.field}: {problem.reason}", markup=False)
+            if matched:
+                out.print(f"{matched:,} row(s) of the quarantine found their output.")
     due = correction_due(lake, spec)
     chosen = cycles or (cycles_of(spec, due.first, due.last) if due else [])
     result |= _close(spec, lake, paths, chosen) if chosen else {"first": None, "last": None}

@@ -83,11 +83,13 @@ def import_sheet(
     """Take in a review sheet, or another file of reviews; rows that cannot be used are named with what to do."""
     from flywheel_pipelines.feedback.feeds.reviews import ReviewBatch
     from flywheel_pipelines.feedback.landing import land_file
+    from flywheel_pipelines.loop.inbox import name_in
 
     spec, paths = spec_named(flywheel), DataPaths.from_environment()
     name = _feed_for(spec, file, feed)
     lake = _lake(paths)
-    batch, is_new = land_file(lake, spec, name, file, recorded_at=datetime.now(UTC))
+    source = name_in(paths.inbox, file)
+    batch, is_new = land_file(lake, spec, name, file, recorded_at=datetime.now(UTC), source=source)
     assert isinstance(batch, ReviewBatch)
     if as_json:
         print_json(_as_dict(batch, name, is_new))

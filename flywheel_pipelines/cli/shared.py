@@ -36,6 +36,10 @@ USAGE_ERROR = 2
 OnCycle = Callable[[date | None, int, int], None]
 """Told the cycle that is being run (None: several at once), how many are done, and how many there are."""
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")]
+FirstDay = Annotated[
+    str | None, typer.Option("--from", help="First day that a file without a column of dates is about.")
+]
+LastDay = Annotated[str | None, typer.Option("--to", help="Last day that it is about.")]
 FlywheelName = Annotated[str, typer.Option("--flywheel", help="Name of the flywheel.")]
 
 
@@ -95,6 +99,19 @@ def spec_named(flywheel: str) -> FlywheelSpec:
     if flywheel not in known:
         raise FlywheelError(f"--flywheel: found {flywheel!r}; there are {', '.join(known)} below {DEFS_DIR}.")
     return known[flywheel]
+
+
+def days_of(first: str | None, last: str | None) -> tuple[date, date] | None:
+    """The days of --from and --to; one of them alone is that day. Raises FlywheelError for what is no range of days."""
+    if first is None and last is None:
+        return None
+    try:
+        days = date.fromisoformat(first or last or ""), date.fromisoformat(last or first or "")
+    except ValueError:
+        raise FlywheelError(f"--from, --to: found {first} and {last}; expected days such as 2026-01-05.") from None
+    if days[0] > days[1]:
+        raise FlywheelError(f"--from, --to: {days[0]} comes after {days[1]}. Write the first day first.")
+    return days
 
 
 def print_json(value: object) -> None:

@@ -147,6 +147,12 @@ def feed_of(spec: FlywheelSpec, path: Path) -> str:
     return fitting[0]
 
 
+def name_in(inbox: Path, path: Path) -> str:
+    """What the books call a file that a command lands: as the inbox would, where it lies there; else its name."""
+    file, folder = path.resolve(), inbox.resolve()
+    return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else path.name
+
+
 def is_new(file: InboxFile, spec: FlywheelSpec, remembered: set[str]) -> bool:
     """Whether a file, as it is, has not been landed or tried yet."""
     return not {file.mark(), file.mark(_settings(spec.feeds[file.feed]))} & remembered

@@ -162,3 +162,35 @@ def test_quarantine_of_another_feed_is_not_counted(tmp_path: Path) -> None:
     lake.put("desk", tables.REVIEWS, [], cycle=WEEK, batch="reviews", n_quarantined=9)
     lake.quarantine("desk", "reviews", 9)
     assert lake.check("mailer", WEEK).verdict == "passed"
+
+
+# -- the same file by two ways in --------------------------------------------------------------------------------------
+def test_a_correction_from_elsewhere_settles_the_file_that_was_dropped(tmp_path: Path) -> None:
+    """The inbox records a path, and a command that is handed a file from a desk only its name."""
+    lake = ContractLake(tmp_path, letters()).publish(WEEKS[:3])
+    hand_in(lake, "dropped", 5, 5, source="letters/mailer/export.csv")
+    assert lake.check("mailer", WEEK).verdict == "blocked"
+    hand_in(lake, "corrected", 10, 0, source="export.csv", hour=2)
+    assert [file.source for file in shares(lake)] == ["export.csv"]
+    assert lake.check("mailer", WEEK).verdict == "passed"
+
+
+def test_a_correction_that_is_dropped_settles_the_file_that_a_command_landed(tmp_path: Path) -> None:
+    lake = lake_with(tmp_path, 5, 5)
+    hand_in(lake, "corrected", 10, 0, source="letters/mailer/export.csv", hour=2)
+    assert lake.check("mailer", WEEK).verdict == "passed"
+
+
+def test_control_a_name_alone_means_no_file_where_two_folders_have_it(tmp_path: Path) -> None:
+    lake = ContractLake(tmp_path, letters()).publish(WEEKS[:3])
+    hand_in(lake, "north", 5, 5, source="letters/north/export.csv")
+    hand_in(lake, "south", 10, 0, source="letters/south/export.csv", hour=2)
+    hand_in(lake, "corrected", 10, 0, source="export.csv", hour=3)
+    assert lake.check("mailer", WEEK).verdict == "blocked"
+
+
+def test_control_another_name_settles_nothing(tmp_path: Path) -> None:
+    lake = ContractLake(tmp_path, letters()).publish(WEEKS[:3])
+    hand_in(lake, "dropped", 5, 5, source="letters/mailer/export.csv")
+    hand_in(lake, "other", 10, 0, source="report.csv", hour=2)
+    assert lake.check("mailer", WEEK).verdict == "blocked"

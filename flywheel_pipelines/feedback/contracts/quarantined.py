@@ -8,6 +8,8 @@ Decisions:
   counts for the file that it first came with.
 - A file takes the place of an earlier one of the same name when it is about the same cycles or more, or when nothing of
   the earlier one could be used. So a corrected file, handed in again under its name, settles the matter.
+- The same name: the inbox records the path below it, a command that is handed a file from elsewhere only its name. The
+  name alone means the file in the inbox that ends in it, as long as the feed has only one such.
 - A file without a single usable row is about no cycle that anybody could tell; it counts for the newest cycle that was
   out when it came.
 """
@@ -15,7 +17,7 @@ Decisions:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -90,10 +92,11 @@ def file_shares(
     # A decision is a batch of its own, and no file that could take another's place.
     origin = {row["batch_id"]: row["quarantined_batch"] for row in events}
     files = [row for batch_id, row in by_id.items() if batch_id not in origin]
+    names = _full_names({row["source"] for row in files})
     touching = [
         row
         for number, row in enumerate(files)
-        if _touches(row, cycles, published) and not any(_replaces(later, row) for later in files[number + 1 :])
+        if _touches(row, cycles, published) and not any(_replaces(later, row, names) for later in files[number + 1 :])
     ]
     if not touching:
         return []
@@ -109,8 +112,17 @@ def _touches(row: dict[str, Any], cycles: Sequence[date], published: Sequence[da
     return any(row["first_cycle"] <= cycle <= row["last_cycle"] for cycle in cycles)
 
 
-def _replaces(later: dict[str, Any], row: dict[str, Any]) -> bool:
-    if later["source"] != row["source"] or later["first_cycle"] is None:
+def _full_names(sources: Set[str]) -> dict[str, str]:
+    """Each source by the longest name that means the same file."""
+    paths: dict[str, set[str]] = {}
+    for source in sources:
+        if "/" in source:
+            paths.setdefault(source.rsplit("/", 1)[1], set()).add(source)
+    return {source: next(iter(full)) if len(full := paths.get(source, set())) == 1 else source for source in sources}
+
+
+def _replaces(later: dict[str, Any], row: dict[str, Any], names: Mapping[str, str]) -> bool:
+    if names[later["source"]] != names[row["source"]] or later["first_cycle"] is None:
         return False
     return row["first_cycle"] is None or (
         later["first_cycle"] <= row["first_cycle"] and later["last_cycle"] >= row["last_cycle"]
