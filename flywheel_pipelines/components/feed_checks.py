@@ -1,8 +1,9 @@
 """The checks of `performance_metrics`: one per feed, `<feed>_contract`, blocking.
 
 They belong to the asset's own step, so that they look at exactly the cycles of the run, a range included (Dagster 1.13
-gives a check of a range no partition of its own), after the metrics are written; when one fails, the step fails, and
-nothing behind it runs. A finding that only warns is a failed check of severity WARN: yellow, and it blocks nothing.
+gives a check of a range no partition of its own). They come before the metrics are written, since they are about the
+ledgers: when one fails, the step fails, the tables stay as they were, and nothing behind it runs. A finding that only
+warns is a failed check of severity WARN: yellow, and it blocks nothing.
 
 Wiring only: the contracts are in `feedback.contracts`, the step in `loop.checking`, the pages in `report.data_docs`.
 """
@@ -49,6 +50,16 @@ def feed_check_results(
         return []
     pages = write_data_docs(DataPaths.from_environment(), kit.spec.name, findings)
     return [check_result(one, pages[one.contract.feed]) for one in findings]
+
+
+def stopping(checks: Sequence[dg.AssetCheckResult]) -> dg.Failure | None:
+    """The failure that keeps the metrics from being written; None when no check is red."""
+    red = [check for check in checks if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR]
+    if not red:
+        return None
+    words = "\n".join(check.description or str(check.check_name) for check in red)
+    # Trying again changes nothing about what came in.
+    return dg.Failure(f"Nothing was written, since a feed's contract is broken. {words}", allow_retries=False)
 
 
 def check_result(findings: Findings, page: Path) -> dg.AssetCheckResult:

@@ -6,9 +6,11 @@ Wiring only: each takes a step of `loop/closing.py`, for all cycles of its run i
 one run.
 """
 
+from collections.abc import Iterator
+
 import dagster as dg
 
-from flywheel_pipelines.components.feed_checks import feed_check_results, feed_check_specs
+from flywheel_pipelines.components.feed_checks import feed_check_results, feed_check_specs, stopping
 from flywheel_pipelines.components.kit import AssetKit, result
 from flywheel_pipelines.components.momentum_asset import momentum_asset
 from flywheel_pipelines.components.production_assets import instant
@@ -46,12 +48,16 @@ def _performance_metrics(kit: AssetKit) -> dg.AssetsDefinition:
     )
     def performance_metrics(
         context: dg.AssetExecutionContext, config: CloseConfig, lake: LakeResource
-    ) -> dg.MaterializeResult:
+    ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
         with kit.step(lake) as recorder:
             cutoff = instant(config.knowledge_cutoff)
             cycles = kit.cycles(context)
-            shown = closing.measure(kit.flywheel, recorder, cycles, cutoff)
-            return result(recorder, shown, feed_check_results(kit, recorder.store, cycles, cutoff))
+            # The contracts are about the ledgers, so they are asked first: a red one leaves the tables as they are.
+            checks = feed_check_results(kit, recorder.store, cycles, cutoff)
+            if red := stopping(checks):
+                yield from checks
+                raise red
+            yield result(recorder, closing.measure(kit.flywheel, recorder, cycles, cutoff), checks)
 
     return performance_metrics
 

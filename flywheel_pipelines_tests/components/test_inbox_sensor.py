@@ -290,3 +290,32 @@ def test_a_file_from_a_clock_that_runs_ahead_does_not_wait_for_ever(world: Writt
     settle(path, -86_400.0)
     with ticking(world) as ticks:
         assert ticks.requested()
+
+
+# -- a correction that a contract stops ---------------------------------------------------------------------------------
+def test_a_close_that_a_red_contract_stopped_is_not_requested_again(world: WrittenWorld) -> None:
+    """The run that failed left everything as it was, so that the same correction keeps its key."""
+    path = inbox_of(world) / "bad.csv"
+    write_correction(world, SECOND, path)
+    with path.open("a", encoding="utf-8") as file:
+        file.write("nobody,2026-01-12,3,40\n" * 4)
+    settle(path)
+    with ticking(world) as ticks:
+        request = ticks.requested()
+        assert not ticks.execute(request).success
+        said = ticks.skipped()
+    assert "was requested for this and ended as FAILURE" in said
+
+
+def test_a_corrected_file_is_another_correction_after_a_red_contract(world: WrittenWorld) -> None:
+    path = inbox_of(world) / "bad.csv"
+    write_correction(world, SECOND, path)
+    good = path.read_text(encoding="utf-8")
+    path.write_text(good + "nobody,2026-01-12,3,40\n" * 4, encoding="utf-8")
+    settle(path)
+    with ticking(world) as ticks:
+        assert not ticks.execute(ticks.requested()).success
+        path.write_text(good + "\n", encoding="utf-8")
+        settle(path, 30)
+        assert ticks.execute(ticks.requested()).success
+        assert ticks.skipped() == "No closed cycle is touched."
