@@ -34,15 +34,17 @@ def hold_rule(incoming: Incoming) -> HoldRule | None:
 def _held(incoming: Incoming, facts: MetricFacts) -> list[Held]:
     rates = list(incoming.spec.metrics.values())
     counted = sorted({name for rate in rates for name in (rate.successes, rate.exposure)})
-    past = past_of(incoming.lake, incoming.spec.name, incoming.feed_name, facts.cycles, counted)
+    numbers = {one.output_id: number for number, one in enumerate(facts.outputs)}
+    past = past_of(incoming.lake, incoming.spec.name, incoming.feed_name, facts.cycles, counted, numbers)
     if past is None:
         return []
     with duckdb.connect() as connection:
-        # In many pieces, and as a table of DuckDB's own, since several queries read it: a single piece is read by one
-        # thread.
-        pieces = facts.by_day().to_batches(max_chunksize=ROWS_IN_A_PIECE)
-        connection.register("pieces", pa.Table.from_batches(pieces))
-        connection.execute("create table facts as select * from pieces")
+        # In many pieces: a single one is read by one thread.
+        pieces = facts.numbered().to_batches(max_chunksize=ROWS_IN_A_PIECE)
+        connection.register("facts", pa.Table.from_batches(pieces))
         connection.register("known", past)
         found = find_implausible(connection, rates)
-    return [Held(row.output_id, row.measured_on, row.measure, row.found, row.reason) for row in found]
+    return [
+        Held(facts.outputs[int(row.output_id)].output_id, row.measured_on, row.measure, row.found, row.reason)
+        for row in found
+    ]

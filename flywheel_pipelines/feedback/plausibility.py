@@ -52,6 +52,8 @@ MIN_COUNT = 50
 
 _NEAR = 2.0
 """Distances below it cannot be rejected: half of the tail of a Student t beyond 2 is above ERROR_RATE."""
+_ROUNDING = 1e-9
+"""What a comparison of logarithms and one of the numbers themselves may differ by."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class _Suspects:
     measure: str
     exposure: str | None
     expected: Expected
-    keys: list[tuple[str | None, date | None]]
+    keys: list[tuple[str | int | None, date | None]]
     value: np.ndarray
     trials: np.ndarray
     centre: np.ndarray
@@ -117,8 +119,8 @@ def find_implausible(
     """The outputs and days of a file that are too far above their past, in the order of output and day.
 
     Args:
-        connection: holds two relations with the columns output_id, cycle, measured_on and one per measure, one row per
-            output and day; a measure that was not reported is null.
+        connection: holds two relations with the columns output_id (text, or faster a number), cycle, measured_on and
+            one per measure, one row per output and day; a measure that was not reported is null.
         rates: the flywheel's rate metrics; those whose measures are columns of `facts` are tested.
         facts: what the file says, as it would count after landing.
         known: what the same feed said before (`plausibility_past`).
@@ -152,26 +154,31 @@ class _Tests:
         expected = expected_rates(self.connection, self.known, successes, exposure)
         if expected is None:
             return
-        self.connection.register("expected_outputs", expected.outputs)
+        self._expect(expected, math.log(RATE_MARGIN))
         tested = f"""
             select output_id, measured_on, least("{successes}", "{exposure}") as s, "{exposure}" as n, 1.0 as share,
                 0.0 as shift
             from {self.facts} where "{exposure}" > 0 and "{successes}" is not null
         """
-        in_all = f"""
+        # One pass over the rows gives both numbers of tests.
+        self.connection.execute(
+            f"""
+            create or replace temp table in_all as
             select output_id, null::date as measured_on, sum(s) as s, sum(n) as n, sum(n * n) / sum(n) ** 2 as share,
-                0.0 as shift
-            from ({tested}) group by output_id having count(*) > 1
-        """
-        for query, kind in ((tested, "rate of a day"), (in_all, "rate of an output")):
-            # Successes without a failure have no finite logit; half a failure is what the lenient side allows.
-            found = self._measured(
-                expected,
-                query,
-                score=f"ln(s / greatest(n - s, 0.5)) - centre - {math.log(RATE_MARGIN)}",
-                where=f"s >= {MIN_SUCCESSES}",
-            )
-            self._add(kind, successes, exposure, expected, *found, expected.freedom)
+                0.0 as shift, count(*) as days
+            from ({tested}) group by output_id
+            """
+        )
+        counted = self.connection.execute("select sum(days), count(*) filter (days > 1) from in_all").fetchone()
+        n_days, n_outputs = counted or (0, 0)
+        # Successes without a failure have no finite logit; half a failure is what the lenient side allows.
+        odds = "s / greatest(n - s, 0.5)"
+        for query, kind, n_tests in (
+            (f'{tested} and least("{successes}", "{exposure}") >= {MIN_SUCCESSES}', "rate of a day", n_days),
+            (f"select * from in_all where days > 1 and s >= {MIN_SUCCESSES}", "rate of an output", n_outputs),
+        ):
+            far = self._far(expected, query, odds, math.log(RATE_MARGIN), is_shared=kind == "rate of an output")
+            self._add(kind, successes, exposure, expected, far, int(n_tests or 0), expected.freedom)
         self.connection.unregister("expected_outputs")
 
     def test_count(self, measure: str) -> None:
@@ -179,53 +186,95 @@ class _Tests:
         expected = expected_counts(self.connection, self.known, measure)
         if expected is None:
             return
-        self.connection.register("expected_outputs", expected.outputs)
+        self._expect(expected, math.log(COUNT_MARGIN))
         tested = f"""
             select output_id, measured_on, "{measure}" as s, 0.0 as n, 1.0 as share,
                 {expected.slope} * {AGE} as shift
             from {self.facts} where "{measure}" > 0
         """
-        found = self._measured(
-            expected, tested, score=f"ln(s) - centre - {math.log(COUNT_MARGIN)}", where=f"s >= {MIN_COUNT}"
-        )
-        self._add("count", measure, None, expected, *found, expected.freedom)
-        variance, n_days = day_spread(self.connection, self.known, measure, expected.slope)
-        if n_days >= MIN_DAYS:
-            found = self.connection.sql(
-                f"""
-                select null::varchar as output_id, measured_on, avg(s) as s, count(*)::double as n,
-                    avg(shift + coalesce(centre, {expected.centre})) as centre,
-                    {variance} + sum(coalesce(doubt, {expected.doubt}) + coalesce(noise, {expected.noise}))
-                        / count(*) ** 2 as variance,
-                    (avg(ln(s) - shift - coalesce(centre, {expected.centre})) - {math.log(DAY_MARGIN)}) / sqrt(variance)
-                        as distance
-                from ({tested}) left join expected_outputs using (output_id)
-                group by measured_on
-                order by measured_on
-                """
-            ).to_arrow_table()
-            far = found.filter(pa.array((found["distance"].to_numpy() > _NEAR) & (found["s"].to_numpy() >= MIN_COUNT)))
-            freedom = min(expected.freedom, n_days - 1.0)
-            self._add("count of a day", measure, None, expected, far, found.num_rows, freedom)
+        days = self.connection.execute(
+            f"select measured_on, avg(s) as s, count(*) as n, min(shift) as shift from ({tested}) group by measured_on"
+        ).to_arrow_table()
+        n_tests = int(days["n"].to_numpy().sum())
+        least = float(days["shift"].to_numpy().min(initial=0.0))
+        query = f'{tested} and "{measure}" >= {MIN_COUNT}'
+        far = self._far(expected, query, "s", math.log(COUNT_MARGIN), least_shift=least)
+        self._add("count", measure, None, expected, far, n_tests, expected.freedom)
+        variance, n_known = day_spread(self.connection, self.known, measure, expected.slope)
+        if n_known >= MIN_DAYS:
+            freedom = min(expected.freedom, n_known - 1.0)
+            self._add("count of a day", measure, None, expected, self._far_days(expected, tested, days, variance),
+                      days.num_rows, freedom)  # fmt: skip
         self.connection.unregister("expected_outputs")
 
-    def _measured(self, expected: Expected, tested: str, *, score: str, where: str) -> tuple[pa.Table, int]:
-        """Tests that are not near to what is expected, and the number of all."""
-        counted = self.connection.execute(f"select count(*) from ({tested})").fetchone()
-        far = self.connection.sql(
+    def _far_days(self, expected: Expected, tested: str, days: pa.Table, variance: float) -> pa.Table:
+        """The days on which the outputs together are not near to what is expected."""
+        # A mean of logs is below the log of the mean, so most days are told to be near without a look at the outputs.
+        centre = self._least("centre", expected.centre)
+        highest = np.log(days["s"].to_numpy()) - days["shift"].to_numpy() - centre - math.log(DAY_MARGIN)
+        could_be = (highest > _NEAR * math.sqrt(variance)) & (days["s"].to_numpy() >= MIN_COUNT)
+        self.connection.register("wanted_days", days.filter(pa.array(could_be)).select(["measured_on"]))
+        found = self.connection.sql(
             f"""
-            with compared as (
+            select null as output_id, measured_on, avg(s) as s, count(*)::double as n,
+                avg(shift + coalesce(centre, {expected.centre})) as centre,
+                {variance} + sum(coalesce(doubt, {expected.doubt}) + coalesce(noise, {expected.noise}))
+                    / count(*) ** 2 as variance,
+                (avg(ln(s) - shift - coalesce(centre, {expected.centre})) - {math.log(DAY_MARGIN)}) / sqrt(variance)
+                    as distance
+            from ({tested} and measured_on in (select measured_on from wanted_days))
+            left join expected_outputs using (output_id)
+            group by measured_on
+            order by measured_on
+            """
+        ).to_arrow_table()
+        self.connection.unregister("wanted_days")
+        return found.filter(pa.array((found["distance"].to_numpy() > _NEAR) & (found["s"].to_numpy() >= MIN_COUNT)))
+
+    def _expect(self, expected: Expected, margin: float) -> None:
+        """Register what is expected, and from where on an output's day is not near to it."""
+        spread = np.sqrt(expected.outputs["doubt"].to_numpy() + expected.outputs["noise"].to_numpy())
+        far_from = expected.outputs["centre"].to_numpy() + margin + _NEAR * spread
+        outputs = expected.outputs.append_column("far_from", pa.array(far_from))
+        self.connection.register("expected_outputs", outputs)
+
+    def _least(self, column: str, without: float) -> float:
+        """The smallest number of a column of `expected_outputs` and of an output without a past."""
+        found = self.connection.execute(f"select min({column}) from expected_outputs").fetchone()
+        return min(without, float(found[0])) if found and found[0] is not None else without
+
+    def _far(
+        self,
+        expected: Expected,
+        tested: str,
+        size: str,
+        margin: float,
+        *,
+        least_shift: float = 0.0,
+        is_shared: bool = False,
+    ) -> pa.Table:
+        """Tests that are not near to what is expected; the log of `size` is what is compared.
+
+        Most rows are below what is far for any output, which takes neither a logarithm nor a look at the output. A
+        spread that is shared by several days is smaller; then the doubt alone is what there is at least.
+        """
+        far_from = self._least("far_from", expected.centre + margin)
+        if is_shared:
+            far_from = self._least("centre", expected.centre) + margin
+        score = f"ln({size}) - centre - {margin}"
+        return self.connection.sql(
+            f"""
+            with possible as (select * from ({tested}) where {size} > {math.exp(far_from + least_shift - _ROUNDING)}),
+            compared as (
                 select output_id, measured_on, s, n,
                     shift + coalesce(centre, {expected.centre}) as centre,
                     coalesce(doubt, {expected.doubt}) + coalesce(noise, {expected.noise}) * share as variance
-                from ({tested}) left join expected_outputs using (output_id)
-                where {where}
+                from possible left join expected_outputs using (output_id)
             )
             select *, ({score}) / sqrt(variance) as distance from compared where ({score}) > {_NEAR} * sqrt(variance)
             order by output_id, measured_on
             """
         ).to_arrow_table()
-        return far, int(counted[0]) if counted else 0
 
     def _add(
         self,
@@ -296,12 +345,13 @@ class _Tests:
         tests = pa.table(
             {
                 "number": pa.array(range(len(keys)), pa.int64()),
-                "output_id": pa.array([key[0] for key in keys], pa.string()),
+                "output_id": pa.array([key[0] for key in keys]),
                 "measured_on": pa.array([key[1] for key in keys], pa.date32()),
             }
         )
         # Tests of one kind are all about an output and a day, about an output, or about a day.
-        same = [name for name, is_used in zip(("output_id", "measured_on"), map(bool, keys[0]), strict=True) if is_used]
+        names = ("output_id", "measured_on")
+        same = [name for name, key in zip(names, keys[0], strict=True) if key is not None]
         self.connection.register("rejected_tests", tests)
         behind = self.connection.execute(
             f"""

@@ -60,6 +60,15 @@ class BatchFile:
 
 
 @dataclass(frozen=True)
+class LedgerFile:
+    """Where the facts of one batch about one cycle lie."""
+
+    cycle: date
+    batch_id: str
+    path: Path
+
+
+@dataclass(frozen=True)
 class CycleWindow:
     """Cycles from `first` to `last`, both included; an open end is None."""
 
@@ -286,6 +295,11 @@ class Lake:
             found.append(BatchFile(_cycle_in_path(path), path.stem, footer.num_rows, footer.schema.to_arrow_schema()))
         return found
 
+    def ledger_files(self, table: TableContract, flywheel: str, window: CycleWindow) -> list[LedgerFile]:
+        """The files of a ledger that is kept by cycles, by cycle and batch; only batches that count. Opens none."""
+        paths = self._ledger_files(table, flywheel, window)
+        return [LedgerFile(_cycle_in_path(path), path.stem, path) for path in paths]
+
     def values(self, table: TableContract, flywheel: str, cycle: date, column: str) -> pa.ChunkedArray:
         """One column of one partition of a table, in the order of its key; the others are not read."""
         try:
@@ -409,12 +423,36 @@ def _batches(table: TableContract, files: Iterable[Path], schema: pa.Schema) -> 
         keys = dict(part.split("=", 1) for part in path.parts if "=" in part)
         stored = PROCESS_CACHE.read(path)
         arrays = [
-            stored.column(field.name).cast(field.type)
+            _column(table, path, stored, field)
             if field.name in table.columns
             else pa.chunked_array([pa.repeat(_partition_value(field, keys[field.name]), stored.num_rows)])
             for field in schema
         ]
         yield from pa.table(arrays, schema=schema).to_batches()
+
+
+def _column(table: TableContract, path: Path, stored: pa.Table, field: pa.Field) -> pa.ChunkedArray:
+    """One column of a file, in the type of the contract; null where the file is older than a column that may be null.
+
+    Raises:
+        ContractError: the file lacks the column, or holds something else in it.
+    """
+    if field.name not in stored.column_names:
+        if field.nullable:
+            return pa.chunked_array([pa.nulls(stored.num_rows, field.type)])
+        found = ", ".join(stored.column_names) or "none"
+        raise ContractError(
+            f"{path}: is no file of {table.name}: it has no column {field.name}; found {found}. It was not written by "
+            "this project, or was changed since. Take it out of the lake and hand its content in by a feed."
+        )
+    try:
+        return stored.column(field.name).cast(field.type)
+    except pa.ArrowException as error:
+        raise ContractError(
+            f"{path}: is no file of {table.name}: column {field.name} is {stored.schema.field(field.name).type}, "
+            f"expected {field.type} ({error}). It was not written by this project, or was changed since. Take it out "
+            "of the lake and hand its content in by a feed."
+        ) from None
 
 
 def _partition_value(field: pa.Field, text: str) -> pa.Scalar:

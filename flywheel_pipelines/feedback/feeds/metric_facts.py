@@ -109,15 +109,20 @@ class MetricFacts:
 
         Columns output_id, cycle, measured_on, and the measures in their order.
         """
-        output, day, values = _side_by_side(self.columns)
+        numbered = self.numbered()
         ids = pa.array([one.output_id for one in self.outputs], pa.string())
-        cycles = pa.array([one.cycle for one in self.outputs], pa.date32())
-        index = pa.array(output, pa.int32())
+        index = numbered["output_id"].combine_chunks()
+        return numbered.set_column(0, "output_id", pa.DictionaryArray.from_arrays(index, ids))
+
+    def numbered(self) -> pa.Table:
+        """As `by_day`, with the place in `outputs` as output_id."""
+        output, day, values = _side_by_side(self.columns)
+        cycles = np.array([one.cycle for one in self.outputs], "datetime64[D]").astype(np.int32)
         measures = {name: pa.array(value, pa.float64(), from_pandas=True) for name, value in values.items()}
         return pa.table(
             {
-                "output_id": pa.DictionaryArray.from_arrays(index, ids),
-                "cycle": cycles.take(index),
+                "output_id": pa.array(output, pa.int32()),
+                "cycle": pa.array(cycles[output], pa.int32()).view(pa.date32()),
                 "measured_on": pa.array(day, pa.int32()).view(pa.date32()),
                 **measures,
             }
