@@ -11,7 +11,6 @@ from typing import Annotated, NoReturn
 import typer
 
 from flywheel_pipelines.cli.shared import FirstDay, LastDay, app, days_of, err, out, spec_named
-from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.paths import DEFS_DIR, PROJECT_ROOT, DataPaths
 
 

@@ -23,6 +23,7 @@ from flywheel_pipelines.feedback.feeds.metric_columns import measures_in
 from flywheel_pipelines.feedback.feeds.metric_facts import Column, MetricFacts, Rows
 from flywheel_pipelines.feedback.feeds.metrics import HoldRule, MetricsFile, measure_file
 from flywheel_pipelines.feedback.holding import hold_rule
+from flywheel_pipelines.feedback.overlapping import refuse_overlap
 from flywheel_pipelines.feedback.performance import known_measurements
 from flywheel_pipelines.feedback.replacing import replacements_of
 from flywheel_pipelines.lake.store import Lake
@@ -62,6 +63,9 @@ def read_measurements(incoming: Incoming, *, fast: bool = True, hold: HoldRule |
     if measured is None:
         return known_batch(lake, spec.name, file.batch_id())
     batch, facts = measured.batch, measured.facts
+    period = None if measured.columns.has_dates else measured.columns.period
+    if period is not None and incoming.release is None:
+        refuse_overlap(lake, spec.name, incoming.feed_name, feed, incoming.path, period, facts)
     if incoming.release is not None and feed.aggregate != "last" and facts.n_facts:
         facts = _added_to_known(lake, spec, incoming.feed_name, facts)
         parts = facts.parts(feed_name=file.feed_name, batch_id=batch.batch_id, recorded_at=file.recorded_at)

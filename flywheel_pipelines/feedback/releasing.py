@@ -16,12 +16,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import pyarrow as pa
 
 from flywheel_pipelines.errors import FlywheelError, InputFileError
 from flywheel_pipelines.feedback.feeds import FeedBatch, Release
+from flywheel_pipelines.feedback.feeds.batch import Days
 from flywheel_pipelines.feedback.feeds.built_in import feed_named
 from flywheel_pipelines.feedback.landing import land_file, read_file
 from flywheel_pipelines.feedback.overtaken import overtaken
@@ -60,6 +61,8 @@ class _Bundle:
     source: str
     headers: tuple[str, ...]
     rows: tuple[QuarantinedRow, ...]
+    period: Days | None
+    """The days that their files were about, where their rows say none."""
 
     def write(self, folder: Path) -> Path:
         """The rows as a CSV file with their own headers; named after their file, whose name may hold a date."""
@@ -102,7 +105,7 @@ def release(
             written.
     """
     _check_open(lake, spec.name, rows)
-    bundles = _bundles(spec, [_changed(row, changes or {}) for row in rows])
+    bundles = _bundles(lake, spec, [_changed(row, changes or {}) for row in rows])
     return [
         _hand_in(lake, spec, bundle, "released", recorded_at, decided_by, note, dry_run=dry_run) for bundle in bundles
     ]
@@ -122,7 +125,7 @@ def retry_unmatched(lake: Lake, spec: FlywheelSpec, recorded_at: datetime) -> li
     ]
     batches = []
     # Oldest first, so that of two reports of a day the later one is the lower row, which counts.
-    for bundle in _bundles(spec, waiting):
+    for bundle in _bundles(lake, spec, waiting):
         try:
             tried = _hand_in(lake, spec, bundle, "matched", recorded_at, PIPELINE, None, dry_run=True)
         except InputFileError:
@@ -217,11 +220,25 @@ def _hand_in(
         path = bundle.write(Path(folder))
         if dry_run:
             batch = read_file(
-                lake, spec, bundle.feed, path, recorded_at=recorded_at, source=bundle.source, release=handed_in
+                lake,
+                spec,
+                bundle.feed,
+                path,
+                recorded_at=recorded_at,
+                source=bundle.source,
+                period=bundle.period,
+                release=handed_in,
             )
             return Released(bundle.rows, batch, is_new=False)
         batch, is_new = land_file(
-            lake, spec, bundle.feed, path, recorded_at=recorded_at, source=bundle.source, release=handed_in
+            lake,
+            spec,
+            bundle.feed,
+            path,
+            recorded_at=recorded_at,
+            source=bundle.source,
+            period=bundle.period,
+            release=handed_in,
         )
     return Released(bundle.rows, batch, is_new)
 
@@ -233,18 +250,27 @@ def _codes(batch: FeedBatch) -> dict[int, str]:
     return dict(zip(rows["source_row"].to_pylist(), rows["problem"].to_pylist(), strict=True))
 
 
-def _bundles(spec: FlywheelSpec, rows: Sequence[QuarantinedRow]) -> list[_Bundle]:
-    """The rows by feed and headers; by file, too, where the name of the file holds a date."""
-    bundles: dict[tuple[str, str, tuple[str, ...]], list[QuarantinedRow]] = {}
+def _bundles(lake: Lake, spec: FlywheelSpec, rows: Sequence[QuarantinedRow]) -> list[_Bundle]:
+    """The rows by feed, headers and the days of their file; by file, too, where its name holds a date."""
+    periods = {batch_id: _period_of(lake, spec.name, batch_id) for batch_id in {row.batch_id for row in rows}}
+    bundles: dict[tuple[str, str, tuple[str, ...], Days | None], list[QuarantinedRow]] = {}
     for row in sorted(rows, key=lambda row: (row.recorded_at, row.key)):
         feed, headers = _usable(spec, row)
         settings = feed_named(spec, feed)
         source = row.source if settings is not None and settings.file_date else ""
-        bundles.setdefault((feed, source, headers), []).append(row)
+        bundles.setdefault((feed, source, headers, periods[row.batch_id]), []).append(row)
     return [
-        _Bundle(feed, source or _sources(of_bundle), headers, tuple(of_bundle))
-        for (feed, source, headers), of_bundle in bundles.items()
+        _Bundle(feed, source or _sources(of_bundle), headers, tuple(of_bundle), period)
+        for (feed, source, headers, period), of_bundle in bundles.items()
     ]
+
+
+def _period_of(lake: Lake, flywheel: str, batch_id: str) -> Days | None:
+    """The days that the file of a batch was about, however they were told: its rows are cut off from them."""
+    header = lake.batch_header(flywheel, batch_id)
+    if header is None or header["first_day"] is None:
+        return None
+    return cast(Days, (header["first_day"], header["last_day"]))
 
 
 def _sources(rows: Sequence[QuarantinedRow]) -> str:

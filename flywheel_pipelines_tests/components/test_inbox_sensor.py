@@ -292,7 +292,7 @@ def test_a_file_from_a_clock_that_runs_ahead_does_not_wait_for_ever(world: Writt
         assert ticks.requested()
 
 
-# -- a correction that a contract stops ---------------------------------------------------------------------------------
+# -- a correction that a contract stops -----------------------------------------------------------------------------
 def test_a_close_that_a_red_contract_stopped_is_not_requested_again(world: WrittenWorld) -> None:
     """The run that failed left everything as it was, so that the same correction keeps its key."""
     path = inbox_of(world) / "bad.csv"

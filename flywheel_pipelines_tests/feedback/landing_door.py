@@ -43,13 +43,6 @@ SETTINGS: dict[str, Any] = {
             "path": "questions/*",
             "columns": {"ticket_id": "brief_id", "created_at": "date", "text": "title"},
         },
-        "addresses": {"kind": "outputs", "path": "addresses/*", "columns": {"external_id": "brief_id"}},
-        "opinions": {"kind": "reviews", "path": "opinions/*", "columns": {"final_text": "title"}},
-        "questions": {
-            "kind": "tickets",
-            "path": "questions/*",
-            "columns": {"ticket_id": "brief_id", "created_at": "date", "text": "title"},
-        },
     },
 }
 

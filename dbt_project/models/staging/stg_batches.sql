@@ -28,6 +28,8 @@ renamed as (
         ---------- dates
         first_cycle,
         last_cycle,
+        first_day,
+        last_day,
 
         ---------- timestamps
         recorded_at

@@ -144,6 +144,7 @@ class RowsInProgress:
     batch_id: str
     recorded_at: datetime
     feed_name: str | None = None
+    period: Days | None = None
     accepted: list[dict[str, object]] = field(default_factory=list)
     aside: list[PutAside] = field(default_factory=list)
     n_accepted: int = 0
@@ -179,6 +180,7 @@ class RowsInProgress:
             n_late=self.n_late,
             aside=self.aside,
             cycles=cycles,
+            period=self.period,
         )
         return FeedBatch(
             header=header,
@@ -213,8 +215,12 @@ def batch_header(
     n_late: int,
     aside: Sequence[PutAside] | Mapping[str, int],
     cycles: Iterable[date],
+    period: Days | None = None,
 ) -> dict[str, object]:
-    """The row of `batches`; counts are of rows of the file. `aside` are rows, or how many there are of each problem."""
+    """The row of `batches`; counts are of rows of the file.
+
+    `aside` are rows, or how many there are of each problem; `period` are the days of a file whose rows say none.
+    """
     by_code = dict(aside) if isinstance(aside, Mapping) else Counter(str(row.code) for row in aside)
     touched = sorted(set(cycles))
     return {
@@ -229,6 +235,8 @@ def batch_header(
         "n_late": n_late,
         "n_unmatched": by_code.get("unmatched", 0) + by_code.get("ambiguous", 0),
         "n_held": by_code.get("held", 0),
+        "first_day": period[0] if period else None,
+        "last_day": period[1] if period else None,
     }
 
 

@@ -83,7 +83,7 @@ def read_briefs(
     fields = {f"field {renamed.get(header, header)}": header for header in others}
     rows = read_rows(path, {**headers, **fields, **_absent_fields(renamed, others)})
     batch_id = batch_id or feed_batch_id(path, feed, flywheel, cadence)
-    batch = RowsInProgress(BRIEF_LEDGER, source or path.name, batch_id, recorded_at, feed_name)
+    batch = RowsInProgress(BRIEF_LEDGER, source or path.name, batch_id, recorded_at, feed_name, period)
     batch.put_unreadable(rows.unreadable)
     above: dict[tuple[str | None, str | None], FeedRow] = {}
     for found in rows:

@@ -268,6 +268,7 @@ class _Judged:
             n_late=n_late,
             aside=self.counts,
             cycles=facts.cycles,
+            period=None if self.columns.has_dates else self.columns.period,
         )
         quarantine = pa.concat_tables([QUARANTINE.schema.empty_table(), *self.tables])
         parts = facts.parts(feed_name=file.feed_name, batch_id=self.batch_id, recorded_at=file.recorded_at)

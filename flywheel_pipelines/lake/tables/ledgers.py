@@ -34,6 +34,8 @@ BATCHES = TableContract(
             column("n_late", WHOLE, "Accepted rows about a cycle whose measurement window had passed.", nullable=True),
             column("n_unmatched", WHOLE, "Rows put aside since no output, or more than one, is theirs.", nullable=True),
             column("n_held", WHOLE, "Rows held as implausible until a person decides.", nullable=True),
+            column("first_day", DAY, "First day that a file is about whose rows say no day; else null.", nullable=True),
+            column("last_day", DAY, "Last day that it is about; its rows count on it.", nullable=True),
         ]
     ),
 )
