@@ -10,7 +10,6 @@ its rows count only once its row in `batches` exists, and that row is the last f
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,19 +22,43 @@ from typing import cast
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from flywheel_pipelines.errors import ContractError
 from flywheel_pipelines.lake.cache import PROCESS_CACHE, PROCESS_DIGESTS
 from flywheel_pipelines.lake.contracts import TableContract
+from flywheel_pipelines.lake.files import (
+    ABSENT,
+    PARQUET,
+    by_partition,
+    content_hash,
+    cycle_in_path,
+    field_of,
+    ledger_version,
+    names_in,
+    relabel,
+    rows_of,
+    stored_schema,
+)
 from flywheel_pipelines.lake.parts import WRITERS, LedgerPart, checked_part, write_part
 from flywheel_pipelines.lake.tables import ALL_TABLES, BATCHES
 from flywheel_pipelines.lake.writing import write_atomically
 
-PARQUET = ".parquet"
+__all__ = [
+    "ABSENT",
+    "PARQUET",
+    "PART",
+    "BatchFile",
+    "CycleWindow",
+    "Lake",
+    "LedgerFile",
+    "WrittenPartition",
+    "content_hash",
+    "ledger_version",
+    "write_atomically",
+]
+
 PART = f"part{PARQUET}"
-ABSENT = "absent"
 MARKER_TIME = "%Y%m%dT%H%M%SZ"
 Connect = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
 
@@ -114,7 +137,7 @@ class Lake:
         if table.kind == "table" and table.partition_by == ("flywheel", "cycle"):
             return self.has(table, flywheel, cycle)
         folder = self.root / table.name / f"flywheel={flywheel}" / f"cycle={cycle}"
-        return bool(_names_in(folder)) or any(folder.rglob("[!.]*.parquet"))
+        return bool(names_in(folder)) or any(folder.rglob("[!.]*.parquet"))
 
     def first_cycle(self, table: TableContract, flywheel: str) -> date | None:
         """The earliest cycle that exists for a flywheel; looks into no later ones."""
@@ -144,7 +167,7 @@ class Lake:
         return {
             cycle: ledger_version(
                 name
-                for name in _names_in(
+                for name in names_in(
                     self.partition_dir(table, flywheel=flywheel, **({"cycle": cycle} if by_cycle else {}))
                 )
                 if name in markers
@@ -188,7 +211,7 @@ class Lake:
         marker = self.partition_dir(BATCHES, flywheel=flywheel) / f"{recorded_at:{MARKER_TIME}}-{batch_id}.parquet"
         pending: list[tuple[Path, pa.Table]] = []
         for ledger, rows in facts.items():
-            for partition, part in _split(ledger, rows):
+            for partition, part in by_partition(ledger, rows):
                 folder = self.partition_dir(ledger, flywheel=flywheel, **partition)
                 pending.append((folder / f"{batch_id}.parquet", ledger.conform(part)))
         for path, part in pending:
@@ -254,13 +277,13 @@ class Lake:
         files = self._files(table, flywheel, window)
         by_cycle = "cycle" in table.partition_by
         wanted = list(columns) if columns is not None else [*(["cycle"] if by_cycle else []), *table.columns]
-        fields = [_field(table, name) for name in wanted]
+        fields = [field_of(table, name) for name in wanted]
         schema = pa.schema(fields)
         if not files:
             return schema.empty_table()
         used = None if where or columns is None else {*wanted, *table.key, "cycle"}
-        stored = pa.schema([field for field in _stored_schema(table) if used is None or field.name in used])
-        rows = pa.RecordBatchReader.from_batches(stored, _batches(table, files, stored))
+        stored = pa.schema([field for field in stored_schema(table) if used is None or field.name in used])
+        rows = pa.RecordBatchReader.from_batches(stored, rows_of(table, files, stored))
         if where is None and table.kind == "table" and table.partition_by == ("flywheel", "cycle"):
             # Files come in cycle order and each is sorted by its key: nothing is left to be done.
             return rows.read_all().select(wanted)
@@ -276,7 +299,7 @@ class Lake:
             condition = f"where {where}" if where else ""
             query = f"select {', '.join(wanted)} from stored {condition} order by {order}"
             found = connection.execute(query).to_arrow_table()
-        return _relabel(found, schema)
+        return relabel(found, schema)
 
     def _files(self, table: TableContract, flywheel: str, window: CycleWindow) -> list[Path]:
         if table.kind == "ledger":
@@ -285,20 +308,20 @@ class Lake:
         if table.partition_by == ("flywheel", "cycle"):
             cycles = (cycle for cycle in self.cycle_folders(table, flywheel) if cycle in window)
             return [path for path in (folder / f"cycle={cycle}" / PART for cycle in cycles) if path.exists()]
-        return sorted(path for path in folder.rglob(PART) if _cycle_in_path(path) in window)
+        return sorted(path for path in folder.rglob(PART) if cycle_in_path(path) in window)
 
     def batch_files(self, table: TableContract, flywheel: str, window: CycleWindow) -> list[BatchFile]:
         """What the footers of a ledger's files say, by cycle and batch; only batches that count. Reads no rows."""
         found = []
         for path in self._ledger_files(table, flywheel, window):
             footer = pq.read_metadata(path)
-            found.append(BatchFile(_cycle_in_path(path), path.stem, footer.num_rows, footer.schema.to_arrow_schema()))
+            found.append(BatchFile(cycle_in_path(path), path.stem, footer.num_rows, footer.schema.to_arrow_schema()))
         return found
 
     def ledger_files(self, table: TableContract, flywheel: str, window: CycleWindow) -> list[LedgerFile]:
         """The files of a ledger that is kept by cycles, by cycle and batch; only batches that count. Opens none."""
         paths = self._ledger_files(table, flywheel, window)
-        return [LedgerFile(_cycle_in_path(path), path.stem, path) for path in paths]
+        return [LedgerFile(cycle_in_path(path), path.stem, path) for path in paths]
 
     def values(self, table: TableContract, flywheel: str, cycle: date, column: str) -> pa.ChunkedArray:
         """One column of one partition of a table, in the order of its key; the others are not read."""
@@ -328,7 +351,7 @@ class Lake:
         None before the first. Names are read, and the few batches of the very second of `up_to`: names carry whole
         seconds.
         """
-        names = _names_in(self.partition_dir(BATCHES, flywheel=flywheel))
+        names = names_in(self.partition_dir(BATCHES, flywheel=flywheel))
         if up_to is not None:
             second = f"{up_to.astimezone(UTC):{MARKER_TIME}}"
             names = [
@@ -352,15 +375,15 @@ class Lake:
         """
         markers = self._markers(flywheel)
         folders = (self.partition_dir(ledger, flywheel=flywheel, cycle=cycle) for cycle in cycles)
-        files = sorted({markers[name] for folder in folders for name in _names_in(folder) if name in markers})
-        stored = _stored_schema(BATCHES)
-        rows = pa.RecordBatchReader.from_batches(stored, _batches(BATCHES, files, stored)).read_all()
+        files = sorted({markers[name] for folder in folders for name in names_in(folder) if name in markers})
+        stored = stored_schema(BATCHES)
+        rows = pa.RecordBatchReader.from_batches(stored, rows_of(BATCHES, files, stored)).read_all()
         return rows.sort_by([("recorded_at", "ascending"), ("batch_id", "ascending")])
 
     def _markers(self, flywheel: str) -> dict[str, Path]:
         """The batches that count, by id. Their file names start with the time, so that the newest needs no reading."""
         folder = self.partition_dir(BATCHES, flywheel=flywheel)
-        return {name.split("-", 1)[1]: folder / f"{name}.parquet" for name in _names_in(folder)}
+        return {name.split("-", 1)[1]: folder / f"{name}.parquet" for name in names_in(folder)}
 
     def _ledger_files(self, table: TableContract, flywheel: str, window: CycleWindow) -> list[Path]:
         markers = self._markers(flywheel)
@@ -375,105 +398,5 @@ class Lake:
         else:
             folders = [self.partition_dir(table, flywheel=flywheel)]
         return [
-            folder / f"{name}{PARQUET}" for folder in folders for name in sorted(_names_in(folder)) if name in markers
+            folder / f"{name}{PARQUET}" for folder in folders for name in sorted(names_in(folder)) if name in markers
         ]
-
-
-def content_hash(*parts: object) -> str:
-    """A short stable hash of the parts, the same in every process (16 hex digits)."""
-    # Names of files may hold bytes that are not UTF-8; Python has them as lone surrogates.
-    return hashlib.sha256("\x1f".join(str(part) for part in parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def ledger_version(batch_ids: Iterable[str]) -> str:
-    """The version of a ledger partition that holds these batches, in whatever order they came."""
-    names = sorted(batch_ids)
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16] if names else ABSENT
-
-
-def _names_in(folder: Path) -> list[str]:
-    """Names, without their ending, of the Parquet files of one folder; those being written are left out.
-
-    A folder of batches grows with history and is listed often, so nothing is made of an entry but its name.
-    """
-    try:
-        with os.scandir(folder) as entries:
-            found = [entry.name for entry in entries]
-    except FileNotFoundError:
-        return []
-    return [name[: -len(PARQUET)] for name in found if name.endswith(PARQUET) and not name.startswith(".")]
-
-
-def _cycle_in_path(path: Path) -> date:
-    return next(date.fromisoformat(part[6:]) for part in path.parts if part.startswith("cycle="))
-
-
-def _stored_schema(table: TableContract) -> pa.Schema:
-    """The contract's columns behind the partition columns that the path holds."""
-    return pa.schema([*(_field(table, name) for name in table.partition_by if name != "flywheel"), *table.schema])
-
-
-def _batches(table: TableContract, files: Iterable[Path], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """The rows of all files, with their partition columns.
-
-    Each file is opened once. DuckDB's own reader opens a file again between its footer and its rows and fails when a
-    writer has replaced it in between; `python -m benchmarks.lake_reads` measures how often.
-    """
-    for path in files:
-        keys = dict(part.split("=", 1) for part in path.parts if "=" in part)
-        stored = PROCESS_CACHE.read(path)
-        arrays = [
-            _column(table, path, stored, field)
-            if field.name in table.columns
-            else pa.chunked_array([pa.repeat(_partition_value(field, keys[field.name]), stored.num_rows)])
-            for field in schema
-        ]
-        yield from pa.table(arrays, schema=schema).to_batches()
-
-
-def _column(table: TableContract, path: Path, stored: pa.Table, field: pa.Field) -> pa.ChunkedArray:
-    """One column of a file, in the type of the contract; null where the file is older than a column that may be null.
-
-    Raises:
-        ContractError: the file lacks the column, or holds something else in it.
-    """
-    if field.name not in stored.column_names:
-        if field.nullable:
-            return pa.chunked_array([pa.nulls(stored.num_rows, field.type)])
-        found = ", ".join(stored.column_names) or "none"
-        raise ContractError(
-            f"{path}: is no file of {table.name}: it has no column {field.name}; found {found}. It was not written by "
-            "this project, or was changed since. Take it out of the lake and hand its content in by a feed."
-        )
-    try:
-        return stored.column(field.name).cast(field.type)
-    except pa.ArrowException as error:
-        raise ContractError(
-            f"{path}: is no file of {table.name}: column {field.name} is {stored.schema.field(field.name).type}, "
-            f"expected {field.type} ({error}). It was not written by this project, or was changed since. Take it out "
-            "of the lake and hand its content in by a feed."
-        ) from None
-
-
-def _partition_value(field: pa.Field, text: str) -> pa.Scalar:
-    return pa.scalar(date.fromisoformat(text) if pa.types.is_date(field.type) else text, field.type)
-
-
-def _split(ledger: TableContract, rows: pa.Table) -> Iterable[tuple[dict[str, date], pa.Table]]:
-    if "cycle" not in ledger.partition_by:
-        yield {}, rows
-        return
-    cycles = rows.column("cycle")
-    for cycle in sorted(set(cycles.to_pylist())):
-        yield {"cycle": cycle}, rows.filter(pc.field("cycle") == cycle).drop_columns(["cycle"])
-
-
-def _relabel(found: pa.Table, schema: pa.Schema) -> pa.Table:
-    """DuckDB returns every column nullable and undescribed; give the contract's fields back."""
-    return pa.table([found.column(field.name).cast(field.type) for field in schema], schema=schema)
-
-
-def _field(table: TableContract, name: str) -> pa.Field:
-    if name in table.partition_by:
-        return pa.field(name, pa.date32() if name == "cycle" else pa.string())
-    return table.schema.field(name)

@@ -13,6 +13,7 @@ from flywheel_pipelines.feedback.feeds.built_in import REVIEW_SHEET
 from flywheel_pipelines.feedback.feeds.reviews import ReviewBatch
 from flywheel_pipelines.feedback.landing import Release, land_file
 from flywheel_pipelines.feedback.reviews.desk import sheet_rows
+from flywheel_pipelines.feedback.reviews.latest import latest_reviews
 from flywheel_pipelines.feedback.reviews.sheet import COLUMNS, write_sheet
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
@@ -111,3 +112,20 @@ def review(output_id: str, decision: str = "", **cells: str) -> dict[str, str]:
 def filled_in(rows: Iterable[Mapping[str, str | None]], **cells: str) -> list[dict[str, str | None]]:
     """Rows of a sheet with the same cells filled in on each."""
     return [{**dict.fromkeys(COLUMNS), **row, **cells} for row in rows]
+
+
+def only(batch: ReviewBatch) -> tuple[str, str]:
+    """Column and reason of the only problem."""
+    (problem,) = batch.problems
+    return problem.field, problem.reason
+
+
+def problem_code(desk: Desk) -> str:
+    (row,) = desk.quarantine()
+    return row["problem"]
+
+
+def latest(desk: Desk, cutoff: datetime | None = None) -> dict[str, dict[str, Any]]:
+    published = desk.lake.read(tables.PUBLISHED_OUTPUTS, NAME, WEEKS[0])
+    ledger = desk.lake.read(tables.REVIEWS, NAME, WEEKS[0])
+    return {row["output_id"]: row for row in latest_reviews(ledger, published, knowledge_cutoff=cutoff).to_pylist()}
