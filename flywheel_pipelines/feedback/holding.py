@@ -32,8 +32,8 @@ def hold_rule(incoming: Incoming) -> HoldRule | None:
 
 
 def _held(incoming: Incoming, facts: MetricFacts) -> list[Held]:
-    rates = list(incoming.spec.metrics.values())
-    counted = sorted({name for rate in rates for name in (rate.successes, rate.exposure)})
+    metrics = list(incoming.spec.metrics.values())
+    counted = sorted({name for metric in metrics for name in metric.whole})
     past = past_of(incoming.lake, incoming.spec.name, incoming.feed_name, facts.cycles, counted)
     if past is None:
         return []
@@ -44,5 +44,5 @@ def _held(incoming: Incoming, facts: MetricFacts) -> list[Held]:
         connection.register("pieces", pa.Table.from_batches(pieces))
         connection.execute("create table facts as select * from pieces")
         connection.register("known", past)
-        found = find_implausible(connection, rates)
+        found = find_implausible(connection, metrics)
     return [Held(row.output_id, row.measured_on, row.measure, row.found, row.reason) for row in found]

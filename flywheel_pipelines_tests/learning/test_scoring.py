@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 
 from flywheel_pipelines.learning.floor import Above, FloorRule
-from flywheel_pipelines.learning.scales import pearson3_above_zero
 from flywheel_pipelines.learning.posterior import EmpiricalBayes, FittedPrior
+from flywheel_pipelines.learning.scales import pearson3_above_zero
 from flywheel_pipelines.learning.scoring import SCORE_COLUMNS, score_outputs
 from flywheel_pipelines_tests.learning.test_posterior import world
 
