@@ -40,7 +40,7 @@ from flywheel_pipelines.feedback.archive import find_mapping, read_archive
 from flywheel_pipelines.feedback.archive.days import DayFormat
 from flywheel_pipelines.feedback.files import read_header, read_table
 from flywheel_pipelines.learning.floor import FloorRule
-from flywheel_pipelines.learning.posterior import RateFamily, RatePrior
+from flywheel_pipelines.learning.posterior import EmpiricalBayes, FittedPrior
 from flywheel_pipelines.learning.scoring import score_outputs
 from flywheel_pipelines.learning.text_model import fit_text_model
 
@@ -56,7 +56,7 @@ PLAIN = {"uneven": 0.0, "tau_doubt": 0.0, "temper": 1.0}
 LEAST_RIGHT, LARGEST_ERROR, MOST_FALSE = 0.88, 0.04, 0.10
 
 Report = Callable[[float, str], None]
-Priors = dict[date, RatePrior]
+Priors = dict[date, FittedPrior]
 
 
 def run(path: str | Path, seeds: int = 10, progress: Report | None = None) -> list[dict[str, Any]]:
@@ -153,7 +153,7 @@ def priors_by_cycle(candidates: pd.DataFrame) -> Priors:
     for cycle in sorted(candidates["cycle"].unique()):
         past = candidates[(candidates["cycle"] < cycle) & (candidates["size"] > 1)]
         if past["brief_id"].nunique() >= WARM_UP_BRIEFS:
-            priors[cycle] = RateFamily().fit(past)
+            priors[cycle] = EmpiricalBayes().fit(past)
     return priors
 
 

@@ -16,6 +16,7 @@ from flywheel_pipelines.paths import DEFS_DIR, DataPaths
 if TYPE_CHECKING:
     from flywheel_pipelines.feedback.feeds import FeedBatch
     from flywheel_pipelines.lake.store import Lake
+    from flywheel_pipelines.loop.rejudging import Rejudged
     from flywheel_pipelines.loop.restating import Preview
     from flywheel_pipelines.spec import FlywheelSpec
 
@@ -53,12 +54,29 @@ def restate(
     ] = None,
     first: FirstDay = None,
     last: LastDay = None,
+    threshold: Annotated[
+        bool,
+        typer.Option("--threshold", help="Judge the cycles (or all closed ones) by the floor as the YAML has it now."),
+    ] = False,
+    threshold_version: Annotated[
+        str | None, typer.Option("--threshold-version", help="With --threshold: by this registered version instead.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change; write nothing.")] = False,
     as_json: Json = False,
 ) -> None:
     """Land a correction and close the cycles again that it touches; with --dry-run, say what would change."""
-    if file is None and cycles is None:
-        raise FlywheelError("restate: name a FILE to land, or --cycles FIRST:LAST to close again, or both.")
+    if threshold_version is not None and not threshold:
+        raise FlywheelError("restate: --threshold-version says by which threshold; write --threshold with it.")
+    if threshold and file is not None:
+        raise FlywheelError(
+            "restate: a FILE and --threshold are two reasons for a decision to change. Land the file first, then judge "
+            "by the other threshold, so that `restatements` tells them apart."
+        )
+    if file is None and cycles is None and not threshold:
+        raise FlywheelError(
+            "restate: name a FILE to land, or --cycles FIRST:LAST to close again, or both; or --threshold to judge by "
+            "another floor."
+        )
     spec = spec_named(flywheel)
     if file is not None and not file.is_file():
         raise FlywheelError(f"{file}: there is no such file.")
@@ -71,7 +89,9 @@ def restate(
         raise FlywheelError("--from, --to: say which days FILE is about, and there is none; for cycles, use --cycles.")
     correction = None if file is None or feed is None else _Correction(file, feed, period)
     chosen = chosen_cycles(spec, cycles, DataPaths.from_environment()) if cycles else []
-    if dry_run:
+    if threshold:
+        _rejudge(spec, chosen, threshold_version, dry_run=dry_run, as_json=as_json)
+    elif dry_run:
         _preview(spec, correction, chosen, as_json=as_json)
     else:
         _restate(spec, correction, chosen, as_json=as_json)
@@ -131,6 +151,64 @@ def _preview(spec: FlywheelSpec, correction: _Correction | None, cycles: list[da
         )
     out.print(restatement_tables(found))
     out.print("Nothing was written.", style="bold")
+
+
+def _rejudge(spec: FlywheelSpec, cycles: list[date], version: str | None, *, dry_run: bool, as_json: bool) -> None:
+    from flywheel_pipelines.lake.store import Lake
+    from flywheel_pipelines.loop.flywheel import Flywheel
+    from flywheel_pipelines.loop.rejudging import rejudge_cycles
+    from flywheel_pipelines.loop.restating import preview
+    from flywheel_pipelines.terminal import restatement_tables
+
+    paths, now = DataPaths.from_environment(), datetime.now(UTC)
+    if not dry_run:
+        lake = Lake(paths.lake)
+        asked = rejudge_cycles(spec, lake, cycles, version, now)
+        result = {"dry_run": False, "flywheel": spec.name, **_about(asked)}
+        if asked.closing:
+            result |= _close(spec, lake, paths, list(asked.closing))
+        if as_json:
+            print_json(result)
+            return
+        out.print(_rejudged_words(asked, "are judged by", lake, spec))
+        if asked.closing:
+            out.print(
+                f"Cycles {asked.closing[0]} to {asked.closing[-1]} were closed again in one run: "
+                f"{result['decisions_flipped']:,} decisions flipped. The table restatements holds each of them, with "
+                "both thresholds."
+            )
+        return
+    wish: list[Rejudged] = []
+    words: list[str] = []
+
+    def land(copy: Lake) -> list[date]:
+        wish.append(rejudge_cycles(spec, copy, cycles, version, now))
+        words.append(_rejudged_words(wish[0], "would be judged by", copy, spec))
+        return list(wish[0].closing)
+
+    found = preview(Flywheel(spec, DEFS_DIR / spec.name), paths, land)
+    if as_json:
+        print_json({"dry_run": True, **_about(wish[0]), **_as_dict(found)})
+        return
+    out.print(words[0])
+    if wish[0].closing:
+        out.print(restatement_tables(found))
+    out.print("Nothing was written.", style="bold")
+
+
+def _about(asked: Rejudged) -> dict[str, Any]:
+    return {"threshold_version": asked.version, "rejudged": list(asked.cycles)}
+
+
+def _rejudged_words(asked: Rejudged, verb: str, lake: Lake, spec: FlywheelSpec) -> str:
+    from flywheel_pipelines.lake import tables
+
+    if not asked.cycles:
+        return f"Threshold {asked.version} judges these cycles already."
+    rules = {row["threshold_version"]: row["rule"] for row in lake.read(tables.THRESHOLDS, spec.name).to_pylist()}
+    first, last = asked.cycles[0], asked.cycles[-1]
+    which = f"Cycle {first}" if first == last else f"{len(asked.cycles)} cycles from {first} to {last}"
+    return f"{which} {verb} threshold {asked.version}: {rules[asked.version]}."
 
 
 def _as_dict(found: Preview) -> dict[str, Any]:

@@ -69,6 +69,7 @@ def _scored_outputs(kit: AssetKit) -> dg.AssetsDefinition:
         tables.SCORED_OUTPUTS,
         deps=[kit.window(tables.PUBLISHED_OUTPUTS, window), kit.window(tables.PERFORMANCE_METRICS, window)],
         many_cycles_per_run=True,
+        also_writes=[tables.GUARDRAIL_SCORES],
     )
     def scored_outputs(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
         with kit.step(lake) as recorder:

@@ -32,8 +32,8 @@ def hold_rule(incoming: Incoming) -> HoldRule | None:
 
 
 def _held(incoming: Incoming, facts: MetricFacts) -> list[Held]:
-    rates = list(incoming.spec.metrics.values())
-    counted = sorted({name for rate in rates for name in (rate.successes, rate.exposure)})
+    metrics = list(incoming.spec.metrics.values())
+    counted = sorted({name for metric in metrics for name in metric.whole})
     numbers = {one.output_id: number for number, one in enumerate(facts.outputs)}
     past = past_of(incoming.lake, incoming.spec.name, incoming.feed_name, facts.cycles, counted, numbers)
     if past is None:
@@ -43,7 +43,7 @@ def _held(incoming: Incoming, facts: MetricFacts) -> list[Held]:
         pieces = facts.numbered().to_batches(max_chunksize=ROWS_IN_A_PIECE)
         connection.register("facts", pa.Table.from_batches(pieces))
         connection.register("known", past)
-        found = find_implausible(connection, rates)
+        found = find_implausible(connection, metrics)
     return [
         Held(facts.outputs[int(row.output_id)].output_id, row.measured_on, row.measure, row.found, row.reason)
         for row in found

@@ -35,7 +35,7 @@ from flywheel_pipelines.feedback.plausibility_history import (
     expected_rates,
 )
 from flywheel_pipelines.feedback.plausibility_tails import binomial_tail, bound_of_tail, holm, student_tail
-from flywheel_pipelines.spec import RateMetric
+from flywheel_pipelines.spec import Metric, RateMetric
 
 ERROR_RATE = 0.01
 """Probability that an honest file has a row held, at most."""
@@ -114,14 +114,15 @@ class _Suspects:
 
 
 def find_implausible(
-    connection: duckdb.DuckDBPyConnection, rates: Sequence[RateMetric], *, facts: str = "facts", known: str = "known"
+    connection: duckdb.DuckDBPyConnection, metrics: Sequence[Metric], *, facts: str = "facts", known: str = "known"
 ) -> list[ImplausibleRow]:
     """The outputs and days of a file that are too far above their past, in the order of output and day.
 
     Args:
         connection: holds two relations with the columns output_id (text, or faster a number), cycle, measured_on and
             one per measure, one row per output and day; a measure that was not reported is null.
-        rates: the flywheel's rate metrics; those whose measures are columns of `facts` are tested.
+        metrics: the flywheel's metrics. Rates whose measures are columns of `facts` are tested, and what else is
+            counted by any metric; amounts, times and positions are not, since they have no shape in common.
         facts: what the file says, as it would count after landing.
         known: what the same feed said before (`plausibility_past`).
 
@@ -131,10 +132,14 @@ def find_implausible(
     tests = _Tests(connection, facts, known)
     columns = {str(row[0]) for row in connection.execute(f"describe {facts}").fetchall()}
     columns &= {str(row[0]) for row in connection.execute(f"describe {known}").fetchall()}
-    both = {(rate.successes, rate.exposure) for rate in rates if {rate.successes, rate.exposure} <= columns}
+    both = {
+        (metric.successes, metric.exposure)
+        for metric in metrics
+        if isinstance(metric, RateMetric) and {metric.successes, metric.exposure} <= columns
+    }
     for successes, exposure in sorted(both):
         tests.test_rate(successes, exposure)
-    alone = {name for rate in rates for name in (rate.successes, rate.exposure)} & columns
+    alone = {name for metric in metrics for name in metric.whole} & columns
     for measure in sorted(alone - {successes for successes, _ in both}):
         tests.test_count(measure)
     return tests.rejected()

@@ -3,6 +3,9 @@
 Here: splitting past outcomes at random into a first part and a rest, and the temper that makes probabilities from the
 first part agree with the rest. Not here: the probabilities (`joint`), or where tempered ones decide (`scoring`).
 
+Only rates can be split after the fact: of n trials any part is as good as any other, while the reports of an amount, a
+time or a count are not kept one by one.
+
 Every model of a prior is wrong somewhere, and decisions are taken where it is surest, so errors of its shape all show
 as over-confidence. The correction has one number (Platt scaling without intercept, also called temperature scaling; Guo
 et al. 2017, "On calibration of modern neural networks"): logit p becomes temper * logit p.

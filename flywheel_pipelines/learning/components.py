@@ -1,12 +1,12 @@
-"""Levels and spreads of past rates: the variance components that a prior is made of.
+"""Levels and spreads of past outcomes: the variance components that a prior is made of.
 
-Here: maximum likelihood on the working response of a binomial model. Not here: what is done with the
-estimates (`posterior`), how alike the outputs of a brief are (`likeness`).
+Here: maximum likelihood on the working response. Not here: what is done with the estimates (`posterior`), likelihoods
+(`outcomes`), how alike the outputs of a brief are (`likeness`).
 
 The model of `posterior`, linearised at each brief's level (Breslow and Clayton 1993, "Approximate inference in
 generalized linear mixed models", marginal quasi-likelihood for the outputs): working response z, with
 
-    z = centre + coefficient * x + level of brief + particular + noise,    noise ~ (0, 1 / (n p (1 - p)))
+    z = centre + coefficient * x + level of brief + particular + noise,    noise ~ (0, 1 / information)
 
 and variances between^2, tau^2 * likeness and the noise. Scores and expected information
 of the spreads as in Harville 1977, "Maximum likelihood approaches to variance component estimation".
@@ -17,16 +17,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, logit
 
 from flywheel_pipelines.learning.likeness import Panel
+from flywheel_pipelines.learning.outcomes import Outcomes
 
 ROUNDS = 40
 
 
 @dataclass(frozen=True, eq=False)
 class Components:
-    """What the past says, on the logit scale.
+    """What the past says, on the scale of the metric.
 
     Attributes:
         centre: usual level of a brief.
@@ -59,13 +59,12 @@ class Components:
 
 
 def fit_components(
-    k: np.ndarray, n: np.ndarray, x: np.ndarray, panels: list[Panel], *, tau: float, between: float, worth: float
+    outcomes: Outcomes, x: np.ndarray, panels: list[Panel], *, tau: float, between: float, worth: float
 ) -> Components:
     """Estimate by Fisher scoring.
 
     Args:
-        k: successes, shape (n,).
-        n: exposures, all positive, shape (n,).
+        outcomes: of n outputs, each of which was seen.
         x: predictions relative to the brief, shape (n,).
         panels: the outputs by brief.
         tau: default, pooled into the estimate with `worth` degrees of freedom, so that a short past cannot claim that
@@ -75,15 +74,13 @@ def fit_components(
     """
     default = np.log([between**2, tau**2])
     spreads = default.copy()
-    centre, slope = float(logit((k.sum() + 0.5) / (n.sum() + 1))), 0.0
-    brief = np.empty(len(k), int)
+    centre, slope = outcomes.pooled(), 0.0
+    brief = np.empty(len(x), int)
     for panel in panels:
         brief[panel.rows] = panel.brief[:, None]
     level = np.full(brief.max() + 1, centre)
     for _ in range(ROUNDS):
-        fit = expit(level[brief] + slope * x)
-        noise = 1 / (n * fit * (1 - fit))
-        working = (k / n - fit) / (fit * (1 - fit))
+        working, noise = outcomes.working(level[brief] + slope * x)
         sums = _Sums(len(level))
         for panel in panels:
             rows = panel.rows

@@ -6,10 +6,25 @@ probability that an output beats it (`scoring`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 Above = float | Literal["control", "mean", "quantile", "off"]
+Better = Literal["higher", "lower"]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How far a guardrail metric may go: at most `value` where lower is better, at least `value` where higher is."""
+
+    value: float
+    better: Better
+
+    def __post_init__(self) -> None:
+        """Refuse a direction that cannot mean anything; raises ValueError."""
+        if self.better not in ("higher", "lower"):
+            raise ValueError(f"limit {self.value}: better is {self.better!r}; expected higher or lower")
 
 
 @dataclass(frozen=True)
@@ -28,6 +43,7 @@ class FloorRule:
         confidence: promote at p_above >= confidence, reject at p_above <= 1 - confidence, hold in between.
         quantile: only for above="quantile".
         better: "lower" turns every comparison round; `p_above` then is the probability of lying below the floor.
+        veto: guardrail metrics by name, and their limits (`guardrails`).
     """
 
     metric: str
@@ -35,7 +51,14 @@ class FloorRule:
     min_exposure: float = 30
     confidence: float = 0.9
     quantile: float = 0.75
-    better: Literal["higher", "lower"] = "higher"
+    better: Better = "higher"
+    veto: Mapping[str, Limit] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, rule: Mapping[str, Any]) -> FloorRule:
+        """The rule as `thresholds` holds it."""
+        limits = {name: Limit(**limit) for name, limit in rule.get("veto", {}).items()}
+        return cls(**{**rule, "veto": limits})
 
     def __post_init__(self) -> None:
         """Refuse values that cannot mean anything; raises ValueError."""

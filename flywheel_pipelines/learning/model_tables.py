@@ -32,13 +32,14 @@ def fit_scoring_model(scored: pa.Table, published: pa.Table, *, as_of: date, win
         window: how many cycles back it looks.
     """
     texts = published.select(["output_id", "text"]).to_pandas().drop_duplicates("output_id")
-    judged = scored.select(["output_id", "brief_id", "segment", "cycle", "exposure", "observed"]).to_pandas()
+    columns = ["output_id", "brief_id", "segment", "cycle", "exposure", "observed", "sampling_variance"]
+    judged = scored.select(columns).to_pandas()
     training = judged[judged["exposure"] > 0].merge(texts, on="output_id", validate="one_to_one")
     return fit_text_model(_with_variance(training), as_of=as_of, window_cycles=window)
 
 
 def _with_variance(training: pd.DataFrame) -> pd.DataFrame:
-    """Adds value and variance = p (1 - p) / exposure with p pooled over the brief.
+    """Adds value and variance: as judged, or for shares p (1 - p) / exposure with p pooled over the brief.
 
     With its own p an output without a single success would look exactly known. A brief without any success at all is
     given half of one, the usual continuity correction.
@@ -47,7 +48,10 @@ def _with_variance(training: pd.DataFrame) -> pd.DataFrame:
     exposure = training["exposure"].groupby(brief).transform("sum")
     successes = (training["observed"] * training["exposure"]).groupby(brief).transform("sum")
     pooled = successes.clip(lower=0.5, upper=exposure - 0.5) / exposure
-    return training.assign(value=training["observed"], variance=pooled * (1 - pooled) / training["exposure"])
+    binomial = pooled * (1 - pooled) / training["exposure"]
+    return training.assign(
+        value=training["observed"], variance=training["sampling_variance"].astype(float).fillna(binomial)
+    )
 
 
 def model_to_tables(model: TextModel, known_at: datetime | None) -> tuple[pa.Table, pa.Table]:

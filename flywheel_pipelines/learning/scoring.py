@@ -11,23 +11,23 @@ that level's standard error. A comparison within a brief is tempered by how righ
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
 
 from flywheel_pipelines.learning.floor import FloorRule
 from flywheel_pipelines.learning.joint import BriefPosterior
+from flywheel_pipelines.learning.kinds import SPREAD_COLUMNS
 from flywheel_pipelines.learning.posterior import FAMILIES, Prior
+from flywheel_pipelines.metric_words import MetricWords
 
 INTERVAL = 0.9
 """Probability content of [lower, upper]."""
 OUTPUT_COLUMNS = ("output_id", "brief_id", "segment", "predicted")
 METRIC_COLUMNS = ("output_id", "metric", "numerator", "exposure")
 SCORE_COLUMNS = (
-    "output_id", "brief_id", "segment", "metric", "exposure", "observed", "prior_mean", "prior_strength",
-    "posterior_mean", "lower", "upper", "floor_level", "p_above", "decision", "reason",
+    "output_id", "brief_id", "segment", "metric", "exposure", "observed", "sampling_variance", "prior_mean",
+    "prior_strength", "posterior_mean", "lower", "upper", "floor_level", "p_above", "decision", "reason",
 )  # fmt: skip
 
 
@@ -37,7 +37,8 @@ def score_outputs(
     history: pd.DataFrame | Prior,
     floor: FloorRule,
     *,
-    kind: Literal["rate"] = "rate",
+    kind: str = "rate",
+    words: MetricWords | None = None,
 ) -> pd.DataFrame:
     """Score the outputs of one or more cycles.
 
@@ -47,13 +48,15 @@ def score_outputs(
             control: column `control_weight` where there is one (in an archive of A/B tests every candidate has
             weight 1: control is a uniformly random choice), else arm == "control".
         metrics: output_id, metric, numerator, exposure; one row per output for `floor.metric`. Outputs without a row
-            count as not exposed.
+            count as not exposed. Kinds whose noise is fitted want n_reports and squares besides.
         history: the same columns joined, of *earlier* cycles; or a prior that was already fitted on it.
         floor: the rule.
         kind: kind of the metric.
+        words: how the reason names and writes it.
 
     Returns:
-        One row per output, in the order given, with SCORE_COLUMNS. `prior_mean` is what was expected of the output
+        One row per output, in the order given, with SCORE_COLUMNS. `sampling_variance` is nan for shares, whose noise
+        follows from their value. `prior_mean` is what was expected of the output
         given everything but its own outcome; `prior_strength` is in exposures.
         `lower` and `upper` hold 90%.
 
@@ -70,24 +73,27 @@ def score_outputs(
     exposure = frame["exposure"].to_numpy(float)
     observed = np.divide(frame["numerator"], exposure, out=np.full(len(frame), np.nan), where=exposure > 0)
     decision = decide(p_above, exposure, floor)
+    mean = posterior.moments()[0]
+    is_share = kind in ("rate", "top_k")
     return frame[["output_id", "brief_id", "segment"]].assign(
         metric=floor.metric,
         exposure=exposure,
         observed=observed,
+        sampling_variance=np.nan if is_share else prior.sampling_variance(frame, mean),
         prior_mean=posterior.prior_mean,
         prior_strength=posterior.prior_strength,
-        posterior_mean=posterior.moments()[0],
+        posterior_mean=mean,
         lower=lower,
         upper=upper,
         floor_level=level,
         p_above=p_above,
         decision=decision,
-        reason=_reasons(floor, exposure, observed, level, p_above),
+        reason=_reasons(words or MetricWords(floor.metric), floor, exposure, observed, level, p_above),
     )
 
 
 def join_metrics(outputs: pd.DataFrame, metrics: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Outputs with numerator and exposure of one metric (0 where unmeasured) and control_weight; order kept.
+    """Outputs with the counts of one metric (0 where unmeasured) and control_weight; order kept.
 
     Raises:
         ValueError: missing columns, or more than one row of the metric for one output.
@@ -96,14 +102,15 @@ def join_metrics(outputs: pd.DataFrame, metrics: pd.DataFrame, metric: str) -> p
         missing = [column for column in needed if column not in frame]
         if missing:
             raise ValueError(f"{name} lack {missing}; expected {list(needed)}")
-    measured = metrics.loc[metrics["metric"] == metric, ["output_id", "numerator", "exposure"]]
+    counts = ["numerator", "exposure", *(name for name in SPREAD_COLUMNS if name in metrics)]
+    measured = metrics.loc[metrics["metric"] == metric, ["output_id", *counts]]
     for name, frame in (("outputs", outputs), (f"metric {metric}", measured)):
         twice = frame["output_id"].duplicated()
         if twice.any():
             raise ValueError(f"{name}: output_id {frame['output_id'][twice].iloc[0]!r} appears twice; expected one row")
-    left = outputs.drop(columns=["numerator", "exposure"], errors="ignore").reset_index(drop=True)
+    left = outputs.drop(columns=counts, errors="ignore").reset_index(drop=True)
     joined = left.merge(measured, on="output_id", how="left", validate="1:1")
-    joined[["numerator", "exposure"]] = joined[["numerator", "exposure"]].astype(float).fillna(0.0)
+    joined[counts] = joined[counts].astype(float).fillna(0.0)
     return with_control_weight(joined)
 
 
@@ -158,25 +165,35 @@ def _against_floor(
     return levels, 1 - p_above if floor.better == "lower" else p_above
 
 
+def sure(p: float) -> str:
+    """A probability as a person says it: 94%, but never certain and never impossible."""
+    return "over 99%" if p > 0.995 else "under 1%" if p < 0.005 else f"{p:.0%}"
+
+
 def _reasons(
-    floor: FloorRule, exposure: np.ndarray, observed: np.ndarray, level: np.ndarray, p_above: np.ndarray
+    words: MetricWords,
+    floor: FloorRule,
+    exposure: np.ndarray,
+    observed: np.ndarray,
+    level: np.ndarray,
+    p_above: np.ndarray,
 ) -> list[str]:
-    """One sentence per output, e.g. "412 exposures, ctr 3.90%, floor 3.10%, 94% sure it is above"."""
+    """One sentence per output, e.g. "412 sends, reply rate 3.9%, floor 3.1%, 94% sure it is above"."""
     side = "above" if floor.better == "higher" else "below"
+    needed = words.seen(floor.min_exposure)
     reasons = []
     for seen, value, bar, p in zip(exposure, observed, level, p_above, strict=True):
         if floor.above == "off":
-            words = (
-                f"{seen:,.0f} exposures, {floor.metric} {value:.2%}, fed back as it is" if seen > 0 else "no exposures"
-            )
-            reasons.append(f"no floor: {words}")
+            found = f"{words.seen(seen)}, {words.name} {words.value(value)}, fed back as it is"
+            reasons.append(f"no floor: {found if seen > 0 else f'no {words.exposure}'}")
             continue
         if seen <= 0:
-            reasons.append(f"no exposures yet, {floor.min_exposure:,.0f} needed")
+            reasons.append(f"no {words.exposure} yet, {floor.min_exposure:,.0f} needed")
             continue
-        words = f"{seen:,.0f} exposures, {floor.metric} {value:.2%}, "
-        words += f"floor {bar:.2%}, {p:.0%} sure it is {side}" if np.isfinite(bar) else "no past to set the floor by"
-        if seen < floor.min_exposure:
-            words += f"; {floor.min_exposure:,.0f} needed before a decision"
-        reasons.append(words)
+        found = f"{words.seen(seen)}, {words.name} {words.value(value, beside=bar)}, "
+        if np.isfinite(bar):
+            found += f"floor {words.value(bar, beside=value)}, {sure(p)} sure it is {side}"
+        else:
+            found += "no past to set the floor by"
+        reasons.append(f"{found}; {needed} needed before a decision" if seen < floor.min_exposure else found)
     return reasons

@@ -24,8 +24,9 @@ from flywheel_pipelines.learning.judgement import judge_cycle
 from flywheel_pipelines.learning.model_tables import fit_scoring_model, model_to_tables
 from flywheel_pipelines.learning.prompt import refresh_prompt
 from flywheel_pipelines.learning.text_model import TextModel
-from flywheel_pipelines.learning.thresholds import floor_rule
+from flywheel_pipelines.learning.thresholds import floor_rule, judged_by
 from flywheel_pipelines.loop.flywheel import Flywheel
+from flywheel_pipelines.loop.opening import opened_with
 from flywheel_pipelines.loop.recorder import Markdown, Recorder, Shown
 from flywheel_pipelines.loop.restated_words import about_batches, about_decisions, about_metrics
 from flywheel_pipelines.loop.restatements import no_changes, restate_decisions, restate_metrics
@@ -81,30 +82,42 @@ def measure(
 
 
 def score(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) -> Shown:
-    """`scored_outputs`: each output against the floor that its cycle was opened with."""
+    """`scored_outputs` and `guardrail_scores`: each output against the threshold that judges its cycle.
+
+    That is the one its cycle was opened with, unless a person asked for another (`flywheel restate --threshold`).
+    """
     spec, store = flywheel.spec, recorder.store
-    decisions: Shown = {"promote": 0, "hold": 0, "reject": 0}
+    decisions: Shown = {"promote": 0, "hold": 0, "reject": 0, "vetoed": 0}
     flips = [no_changes()]
     for cycle in cycles:
         seen = flywheel.window(cycle, spec.scoring_model.window)
         manifest = store.read(tables.CYCLE_MANIFEST, spec.name, cycle).to_pylist()[0]
-        version = manifest["threshold_version"]
-        scored = judge_cycle(
+        version = judged_by(store.read(tables.REJUDGEMENTS, spec.name, cycle), manifest["threshold_version"])
+        rule = floor_rule(store.read(tables.THRESHOLDS, spec.name), version)
+        metrics = dict(spec.metrics)
+        if not metrics.keys() >= {rule.metric, *rule.veto}:
+            # The YAML no longer names what the floor of that time was about.
+            metrics = {**opened_with(flywheel, manifest).spec.metrics, **metrics}
+        judged = judge_cycle(
             cycle,
             store.read(tables.PUBLISHED_OUTPUTS, spec.name, seen),
             store.read(tables.PERFORMANCE_METRICS, spec.name, seen),
-            floor_rule(store.read(tables.THRESHOLDS, spec.name), version),
+            rule,
+            metrics=metrics,
             threshold_version=version,
         )
         read = [
             (tables.CYCLE_MANIFEST, cycle),
+            (tables.REJUDGEMENTS, cycle),
             *flywheel.partitions(store, tables.PUBLISHED_OUTPUTS, seen),
             *flywheel.partitions(store, tables.PERFORMANCE_METRICS, seen),
         ]
-        flips.append(restate_decisions(store, spec.name, cycle, scored))
-        recorder.write(tables.SCORED_OUTPUTS, scored, cycle, read)
-        for decision in scored.column("decision").to_pylist():
+        flips.append(restate_decisions(store, spec.name, cycle, judged.scored))
+        recorder.write(tables.GUARDRAIL_SCORES, judged.guardrails, cycle, read)
+        recorder.write(tables.SCORED_OUTPUTS, judged.scored, cycle, read)
+        for decision in judged.scored["decision"].to_pylist():
             decisions[decision] = int(str(decisions[decision])) + 1
+        decisions["vetoed"] = int(str(decisions["vetoed"])) + sum(judged.scored["is_vetoed"].to_pylist())
     return decisions | about_decisions(store, spec.name, pa.concat_tables(flips))
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from flywheel_pipelines.cycles import shift_cycle
 from flywheel_pipelines.errors import CycleOrderError, FlywheelError
 from flywheel_pipelines.feedback.releasing import retry_unmatched
 from flywheel_pipelines.lake import tables
@@ -250,18 +251,35 @@ def _pin(
     predecessor = _predecessor(flywheel, store, cycle, allow_gap=options.allow_gap)
     prompts = register_prompts(flywheel, store, predecessor, options.now())
     carried = _carried_in(flywheel, store, predecessor, prompts.flywheel.version)
-    threshold = register_threshold(spec.floor, spec.metric.better, cycle, options.now())
-    store.append_batch(spec.name, threshold.header, {tables.THRESHOLDS: threshold.rows})
+    threshold_version = _threshold(spec, store, cycle, predecessor, options.now())
     gap = carried.predecessor is not None and carried.predecessor != flywheel.previous(cycle)
     return build_manifest(
         carried,
         spec,
-        threshold_version=threshold.version,
+        threshold_version=threshold_version,
         gap_allowed=gap,
         control_prompt_version=prompts.control.version,
         challenger_prompt_version=prompts.challenger.version if prompts.challenger else None,
         output_schema=flywheel.output_schema(),
         attempt=attempt,
+    )
+
+
+def _threshold(spec: FlywheelSpec, store: Lake, cycle: date, predecessor: date | None, now: datetime) -> str:
+    """Register the floor; the version that judges the cycle: that one, or before it takes effect the one before."""
+    threshold = register_threshold(spec.floor, spec.directions, cycle, now)
+    store.append_batch(spec.name, threshold.header, {tables.THRESHOLDS: threshold.rows})
+    effective_from = spec.floor.effective_from
+    if effective_from is None or cycle >= effective_from:
+        return threshold.version
+    before = shift_cycle(cycle, spec.cadence, -1)
+    for known in (before, predecessor):
+        pinned = store.read(tables.CYCLE_MANIFEST, spec.name, known, columns=["threshold_version"]) if known else None
+        if pinned is not None and pinned.num_rows:
+            return str(pinned["threshold_version"][0].as_py())
+    raise FlywheelError(
+        f"Cycle {cycle} of {spec.name} has no floor: floor.effective_from is {effective_from}, and no cycle before it "
+        f"was opened whose floor could be kept. Leave effective_from out, or write {cycle}."
     )
 
 

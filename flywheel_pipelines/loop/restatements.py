@@ -129,10 +129,11 @@ def _last_known(store: Lake, flywheel: str, cycle: date) -> datetime | None:
 
 
 def _restated_metrics(store: Lake, flywheel: str) -> Causes:
-    """What caused the changes of the metrics that a decision rests on, by what was restated about them."""
+    """What caused the changes of the metrics that a decision rests on, and who asked for another threshold."""
+    asked_for = _new_facts(store, flywheel, tables.SCORED_OUTPUTS)
 
     def causes(cycle: date) -> list[str]:
-        table, found = tables.PERFORMANCE_METRICS, set[str]()
+        table, found = tables.PERFORMANCE_METRICS, set(asked_for(cycle))
         for row in recorded_inputs(store, flywheel, cycle, tables.SCORED_OUTPUTS):
             if row.table != table.name:
                 continue

@@ -38,8 +38,8 @@ from flywheel_pipelines.paths import DataPaths
 SNAPSHOT_PREFIX = ".restating-"
 LOCK_NAME = "lock"
 Rows = list[dict[str, Any]]
-Land = Callable[[Lake], None]
-"""Lands something in the lake it is given."""
+Land = Callable[[Lake], Sequence[date] | None]
+"""Lands something in the lake it is given; may say which cycles are to be closed again for it."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def preview(flywheel: Flywheel, paths: DataPaths, land: Land, cycles: Sequence[d
     Args:
         flywheel: whose lake.
         paths: the data directory; the snapshot stands in it while it is needed.
-        land: lands the correction.
+        land: lands the correction, or records a wish.
         cycles: the cycles to close again; none: those that the correction touches.
 
     Raises:
@@ -94,9 +94,10 @@ def preview(flywheel: Flywheel, paths: DataPaths, land: Land, cycles: Sequence[d
     """
     lake = Lake(paths.lake)
     with snapshot(lake, flywheel.name, paths.root) as copy:
-        land(copy)
+        wanted = land(copy)
         due = correction_due(copy, flywheel.spec)
-        if not cycles and due is None:
+        cycles = cycles or wanted or ()
+        if not cycles and (due is None or wanted is not None):
             return Preview(flywheel.name)
         chosen = list(cycles) or cycles_of(flywheel.spec, due.first, due.last)  # type: ignore[union-attr]
         close_cycles(flywheel, Recorder(copy, flywheel.name), chosen)

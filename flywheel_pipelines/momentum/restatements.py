@@ -19,6 +19,8 @@ CHANGE = pa.schema(
         ("new_exposure", pa.float64()),
         ("old_decision", pa.string()),
         ("new_decision", pa.string()),
+        ("old_threshold", pa.string()),
+        ("new_threshold", pa.string()),
     ]
 )
 """One change; the columns of the ledger `restatements` that say what, and not why."""
@@ -33,7 +35,9 @@ select
     old.exposure as old_exposure,
     new.exposure as new_exposure,
     null::varchar as old_decision,
-    null::varchar as new_decision
+    null::varchar as new_decision,
+    null::varchar as old_threshold,
+    null::varchar as new_threshold
 from old
 full outer join new on old.output_id = new.output_id and old.metric = new.metric
 where old.numerator is distinct from new.numerator or old.exposure is distinct from new.exposure
@@ -50,7 +54,9 @@ select
     old.exposure as old_exposure,
     new.exposure as new_exposure,
     old.decision as old_decision,
-    new.decision as new_decision
+    new.decision as new_decision,
+    old.threshold_version as old_threshold,
+    new.threshold_version as new_threshold
 from old
 full outer join new on old.output_id = new.output_id
 where old.decision is distinct from new.decision
@@ -69,9 +75,11 @@ def metric_changes(old: pa.Table, new: pa.Table) -> pa.Table:
 def decision_flips(old: pa.Table, new: pa.Table) -> pa.Table:
     """Outputs whose decision differs between two versions of `scored_outputs` (schema `CHANGE`).
 
-    The values are p_above. What only one of them judges has null on the other side.
+    The values are p_above. What only one of them judges has null on the other side. Where the thresholds differ, the
+    decision was made by another rule.
     """
-    return _differences(_DECISIONS, old, new, ["output_id", "metric", "p_above", "exposure", "decision"])
+    columns = ["output_id", "metric", "p_above", "exposure", "decision", "threshold_version"]
+    return _differences(_DECISIONS, old, new, columns)
 
 
 def _differences(query: str, old: pa.Table, new: pa.Table, columns: list[str]) -> pa.Table:

@@ -34,6 +34,8 @@ def archive_outcomes(lake: Lake, spec: FlywheelSpec, archive: ArchiveBatch) -> p
                     "numerator": float(row["successes"]),
                     "exposure": float(row["exposure"]),
                     "value": row["successes"] / row["exposure"] if row["exposure"] else None,
+                    "n_reports": 1,
+                    "squares": row["successes"] ** 2 / row["exposure"] if row["exposure"] else 0.0,
                     "is_mature": True,
                     "known_at": row["recorded_at"],
                 }

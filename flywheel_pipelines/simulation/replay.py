@@ -21,13 +21,14 @@ import pyarrow.compute as pc
 from flywheel_pipelines.cycles import cycle_range, cycle_start
 from flywheel_pipelines.errors import CycleOrderError, FlywheelError
 from flywheel_pipelines.feedback.archive import ArchiveBatch
+from flywheel_pipelines.feedback.archive.mapping import Measures
 from flywheel_pipelines.instance import open_instance
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake, content_hash
 from flywheel_pipelines.loop.restatements import SOURCE as RESTATEMENT
 from flywheel_pipelines.paths import DataPaths
 from flywheel_pipelines.simulation.dagster_runs import execute_job, load_definitions, replace_earlier
-from flywheel_pipelines.spec import FlywheelSpec
+from flywheel_pipelines.spec import FlywheelSpec, RateMetric
 
 Feedback = Literal["full", "partial"]
 OnCycle = Callable[[date, int, int], None]
@@ -73,7 +74,7 @@ class ReplayPlan:
                 f"{source}: its last cycle is {last}, which has not begun. Correct the dates, or cycle_format in the "
                 "mapping."
             )
-        found, wanted = self.archive.measures, self.spec.metric
+        found, wanted = self.archive.measures, counted_by(self.spec)
         if (found.successes, found.exposure) != (wanted.successes, wanted.exposure):
             raise FlywheelError(
                 f"{source}: its counts are recorded as {found.successes} and {found.exposure}, but the metric "
@@ -81,6 +82,17 @@ class ReplayPlan:
                 f"nothing could be learned. Write recorded_as: {{successes: {wanted.successes}, "
                 f"exposure: {wanted.exposure}}} in the mapping, or leave recorded_as out."
             )
+
+
+def counted_by(spec: FlywheelSpec) -> Measures:
+    """What the flywheel's metric counts. Raises FlywheelError when it is no rate, which is all that an archive has."""
+    metric = spec.metric
+    if not isinstance(metric, RateMetric):
+        raise FlywheelError(
+            f"{spec.name}: its floor is about {spec.floor.metric}, a {metric.kind}, but an archive of A/B tests counts "
+            "successes and exposures. Replay it with a flywheel whose floor.metric is of kind rate."
+        )
+    return Measures(successes=metric.successes, exposure=metric.exposure)
 
 
 def run_replay(plan: ReplayPlan, paths: DataPaths, *, on_cycle: OnCycle = lambda *_: None) -> None:

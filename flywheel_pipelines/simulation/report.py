@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from flywheel_pipelines.feedback.archive import ArchiveBatch, find_mapping, load_mapping, read_archive
-from flywheel_pipelines.feedback.archive.mapping import Measures
 from flywheel_pipelines.feedback.files import read_header
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
@@ -19,7 +18,7 @@ from flywheel_pipelines.momentum.summary import Summary, summarise
 from flywheel_pipelines.overview import latest_audit
 from flywheel_pipelines.paths import DataPaths
 from flywheel_pipelines.simulation.evaluation import archive_outcomes
-from flywheel_pipelines.simulation.replay import Feedback, OnCycle, ReplayPlan, run_replay
+from flywheel_pipelines.simulation.replay import Feedback, OnCycle, ReplayPlan, counted_by, run_replay
 from flywheel_pipelines.spec import FlywheelSpec
 
 
@@ -97,8 +96,7 @@ def replay_and_report(
     mapping = load_mapping(mapping_file) if mapping_file else find_mapping(read_header(file), str(file))[1]
     if mapping.recorded_as is None:
         # Whatever the file calls its counts, they are the ones that the flywheel's metric is about.
-        measures = Measures(successes=spec.metric.successes, exposure=spec.metric.exposure)
-        mapping = mapping.model_copy(update={"recorded_as": measures})
+        mapping = mapping.model_copy(update={"recorded_as": counted_by(spec)})
     archive = read_archive(file, mapping, cadence=spec.cadence)
     plan = ReplayPlan(spec, archive, feedback, is_synthetic=is_synthetic)
     plan.check(file)

@@ -7,6 +7,14 @@ other module checks configuration again.
 from flywheel_pipelines.spec.explaining import explain_keys
 from flywheel_pipelines.spec.feeds import REVIEW_MEASURES, DltSource, FeedSpec, SqlSource
 from flywheel_pipelines.spec.flywheel import COMPONENT_TYPE, FlywheelSpec
+from flywheel_pipelines.spec.metrics import (
+    CountMetric,
+    DurationMetric,
+    MeanMetric,
+    Metric,
+    RateMetric,
+    TopKMetric,
+)
 from flywheel_pipelines.spec.producers import (
     ArchiveProducer,
     GuardrailsSpec,
@@ -15,7 +23,7 @@ from flywheel_pipelines.spec.producers import (
     PromptSpec,
 )
 from flywheel_pipelines.spec.reading import load_spec, parse_spec
-from flywheel_pipelines.spec.rules import ArmsSpec, CorpusSpec, FloorSpec, RateMetric
+from flywheel_pipelines.spec.rules import ArmsSpec, CorpusSpec, FloorSpec
 from flywheel_pipelines.spec.section import NAME_PATTERN
 
 __all__ = [
@@ -25,16 +33,21 @@ __all__ = [
     "ArchiveProducer",
     "ArmsSpec",
     "CorpusSpec",
+    "CountMetric",
     "DltSource",
+    "DurationMetric",
     "FeedSpec",
     "FloorSpec",
     "FlywheelSpec",
     "GuardrailsSpec",
     "LlmProducer",
+    "MeanMetric",
+    "Metric",
     "PriceSpec",
     "PromptSpec",
     "RateMetric",
     "SqlSource",
+    "TopKMetric",
     "explain_keys",
     "load_spec",
     "parse_spec",

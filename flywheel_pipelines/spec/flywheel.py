@@ -14,6 +14,7 @@ from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_va
 from flywheel_pipelines.cycles import Cadence, cycle_of, shift_cycle
 from flywheel_pipelines.spec.explaining import detail_of
 from flywheel_pipelines.spec.feeds import FeedSpec
+from flywheel_pipelines.spec.metrics import Better, Metric, RateMetric
 from flywheel_pipelines.spec.producers import (
     ArchiveProducer,
     BriefsSpec,
@@ -21,7 +22,7 @@ from flywheel_pipelines.spec.producers import (
     Producer,
     PromptSpec,
 )
-from flywheel_pipelines.spec.rules import ArmsSpec, CorpusSpec, FloorSpec, RateMetric, ScoringModelSpec
+from flywheel_pipelines.spec.rules import ArmsSpec, CorpusSpec, FloorSpec, ScoringModelSpec
 from flywheel_pipelines.spec.section import NAME_PATTERN, Name, Section
 
 COMPONENT_TYPE = "flywheel_pipelines.components.FlywheelComponent"
@@ -48,7 +49,7 @@ class FlywheelSpec(Section):
     )
     producer: Producer = Field(description="Who produces outputs.")
     arms: ArmsSpec = Field(default_factory=ArmsSpec, description="Shares of the arms.")
-    metrics: dict[Name, RateMetric] = Field(min_length=1, description="Metrics by name.")
+    metrics: dict[Name, Metric] = Field(min_length=1, description="Metrics by name.")
     measurement_window: int = Field(default=1, ge=1, le=52, description="Cycles until feedback counts as mature.")
     floor: FloorSpec = Field(description="The quality floor.")
     corpus: CorpusSpec = Field(default_factory=CorpusSpec, description="The reference corpus.")
@@ -86,6 +87,46 @@ class FlywheelSpec(Section):
         if self.floor.metric not in self.metrics:
             raise ValueError(
                 f"floor.metric: {self.floor.metric!r} is not one of the metrics: {', '.join(self.metrics)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _vetoes_name_other_metrics(self) -> Self:
+        for name, limit in (self.floor.veto or {}).items():
+            if name not in self.metrics:
+                raise ValueError(
+                    f"floor.veto: {name!r} is not one of the metrics: {', '.join(self.metrics)}; "
+                    "a guardrail is a metric of the flywheel like any other"
+                )
+            if name == self.floor.metric:
+                raise ValueError(
+                    f"floor.veto: {name!r} is the floor's own metric; write floor.above for it, and other metrics here"
+                )
+            metric = self.metrics[name]
+            if metric.is_share and not 0 < limit < 1:
+                raise ValueError(
+                    f"floor.veto.{name}: found {limit:g}; a {metric.kind} is a share, so its limit lies between 0 and "
+                    "1: write 0.01 for 1%"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _floor_begins_with_a_cycle(self) -> Self:
+        wanted = self.floor.effective_from
+        if wanted is not None and cycle_of(wanted, self.cadence) != wanted:
+            first = cycle_of(wanted, self.cadence)
+            raise ValueError(
+                f"floor.effective_from: {wanted} does not begin a {self.cadence} cycle; allowed here: {first} or "
+                f"{shift_cycle(first, self.cadence, 1)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _archive_counts_successes(self) -> Self:
+        if isinstance(self.producer, ArchiveProducer) and not isinstance(self.metric, RateMetric):
+            raise ValueError(
+                f"floor.metric: {self.floor.metric!r} is a {self.metric.kind}, but an archive of A/B tests counts "
+                "successes and exposures; name a metric of kind rate"
             )
         return self
 
@@ -132,9 +173,19 @@ class FlywheelSpec(Section):
         return self
 
     @property
-    def metric(self) -> RateMetric:
+    def metric(self) -> Metric:
         """The metric that the floor and the lift are about."""
         return self.metrics[self.floor.metric]
+
+    @property
+    def directions(self) -> dict[str, Better]:
+        """Which direction is good, of every metric."""
+        return {name: metric.better for name, metric in self.metrics.items()}
+
+    @property
+    def measures(self) -> frozenset[str]:
+        """Everything that the metrics read."""
+        return frozenset(measure for metric in self.metrics.values() for measure in metric.measures)
 
     @property
     def config_hash(self) -> str:

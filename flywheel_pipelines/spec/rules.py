@@ -1,16 +1,16 @@
-"""The rules of the game: arms, metrics, the quality floor, the corpus, the scoring model.
+"""The rules of the game: arms, the quality floor, the corpus, the scoring model.
 
-Not here: who produces outputs (`producers`), and what a rule does (`production`, `learning`).
+Not here: who produces outputs (`producers`), metrics (`metrics`), and what a rule does (`production`, `learning`).
 """
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from flywheel_pipelines.spec.feeds import REVIEW_MEASURES
-from flywheel_pipelines.spec.section import NAME_PATTERN, Section, Share
+from flywheel_pipelines.spec.section import Name, Section, Share
 
 MIN_CONTROL_SHARE = 0.05
 """Below this share the control arm is too thin to notice a treadmill; `control: off` must be said out loud."""
@@ -59,33 +59,6 @@ class ArmsSpec(Section):
         return self
 
 
-class RateMetric(Section):
-    """Successes per trial."""
-
-    kind: Literal["rate"] = Field(description="rate: successes out of exposure.")
-    successes: str = Field(pattern=NAME_PATTERN, description="Measure that counts the successes, e.g. clicks.")
-    exposure: str = Field(pattern=NAME_PATTERN, description="Measure that counts the trials, e.g. impressions.")
-    better: Literal["higher", "lower"] = Field(default="higher", description="Which direction is good.")
-
-    @model_validator(mode="after")
-    def _measures_differ(self) -> Self:
-        if self.successes == self.exposure:
-            raise ValueError(f"successes and exposure are both {self.exposure!r}; a rate needs two measures")
-        return self
-
-    @model_validator(mode="after")
-    def _reviews_are_counted_out_of_reviews(self) -> Self:
-        if not {self.successes, self.exposure}.intersection(REVIEW_MEASURES):
-            return self
-        total, *decisions = REVIEW_MEASURES
-        if self.exposure != total or self.successes not in decisions:
-            raise ValueError(
-                f"successes: {self.successes} and exposure: {self.exposure} do not make a rate: of what reviews give, "
-                f"{', '.join(decisions)} count out of {total}; write exposure: {total} and one of those as successes"
-            )
-        return self
-
-
 class FloorSpec(Section):
     """The quality floor: what an output must beat before it may become a reference."""
 
@@ -99,6 +72,18 @@ class FloorSpec(Section):
     min_exposure: float = Field(ge=1, description="Trials an output needs before it is judged.")
     confidence: float = Field(
         default=0.9, gt=0.5, lt=1, description="Probability of beating the floor that promotion needs."
+    )
+    veto: dict[Name, float] | None = Field(
+        default=None,
+        min_length=1,
+        description="Guardrail metrics and their limits, e.g. {unsubscribe_rate: 0.01}: at most that where lower is "
+        "better, else at least that. What is likely past a limit is not promoted, whatever the floor says; durations "
+        "are in the unit of their metric.",
+    )
+    effective_from: date | None = Field(
+        default=None,
+        description="First cycle that this floor judges; those before keep the floor of the cycle before them. None: "
+        "from the next cycle that is opened.",
     )
 
     @field_validator("above", mode="before")

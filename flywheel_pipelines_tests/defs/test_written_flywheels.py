@@ -200,7 +200,7 @@ def test_its_feed_reads_what_the_simulated_audience_reports(tmp_path: Path, name
                 measures=kind.measures,
                 outputs={str(output["output_id"]): spec.start for output in outputs},
                 recorded_at=cycle_end(cycle, spec.cadence),
-                rates=list(spec.metrics.values()),
+                metrics=list(spec.metrics.values()),
             )
             assert batch.n_quarantined == len(export.broken)
             n_rows += batch.n_rows

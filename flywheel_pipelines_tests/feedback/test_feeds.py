@@ -49,7 +49,7 @@ def metrics(
     folder: Path, *rows: str | bytes, header: str = "Tag,Day,Sent,replies", recorded_at: datetime = NOW
 ) -> FeedBatch:
     path = write(folder, header, *rows)
-    return read_metrics(path, MAILER, measures=MEASURES, outputs=OUTPUTS, recorded_at=recorded_at, rates=[REPLY_RATE])
+    return read_metrics(path, MAILER, measures=MEASURES, outputs=OUTPUTS, recorded_at=recorded_at, metrics=[REPLY_RATE])
 
 
 def put_aside(batch: FeedBatch) -> list[tuple[int, str]]:

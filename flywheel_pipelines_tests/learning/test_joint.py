@@ -10,7 +10,8 @@ from scipy.special import expit
 
 from flywheel_pipelines.learning.joint import laplace
 from flywheel_pipelines.learning.likeness import PUBLICATION_SHARE, arrange
-from flywheel_pipelines.learning.posterior import RateFamily, RatePrior
+from flywheel_pipelines.learning.outcomes import Successes
+from flywheel_pipelines.learning.posterior import EmpiricalBayes, FittedPrior
 from flywheel_pipelines_tests.learning.test_posterior import world
 
 WORDS = [f"{first}{second}" for first in ("alpha", "bravo", "cedar", "delta", "ember") for second in ("x", "y", "z")]
@@ -30,7 +31,7 @@ def worded_world(seed: int, briefs: int = 600, exposure: int = 1500) -> pd.DataF
     return frame.assign(text=texts, predicted=0.0, truth=truth, numerator=rng.binomial(frame["exposure"], truth))
 
 
-def claims(prior: RatePrior, fresh: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def claims(prior: FittedPrior, fresh: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Probability, and truth, of the first text of each brief beating its near-duplicate, for the two alone."""
     pair = fresh[fresh.index % 4 < 2]
     p = prior.posterior(pair).above_mean(np.full(len(pair), 0.5))[0]
@@ -38,7 +39,7 @@ def claims(prior: RatePrior, fresh: pd.DataFrame) -> tuple[np.ndarray, np.ndarra
 
 
 def test_near_duplicates_are_not_told_apart_by_noise() -> None:
-    prior, fresh = RateFamily().fit(worded_world(0)), worded_world(1)
+    prior, fresh = EmpiricalBayes().fit(worded_world(0)), worded_world(1)
     p, _ = claims(prior, fresh)
     assert (p > 0.9).mean() < 0.03
 
@@ -46,7 +47,7 @@ def test_near_duplicates_are_not_told_apart_by_noise() -> None:
 def test_without_the_texts_they_are() -> None:
     """The control that must fail: promotions between near-duplicates, and wrong ones."""
     history, fresh = worded_world(0).drop(columns="text"), worded_world(1).drop(columns="text")
-    p, above = claims(RateFamily().fit(history), fresh)
+    p, above = claims(EmpiricalBayes().fit(history), fresh)
     assert (p > 0.9).sum() > 50
     assert above[p > 0.9].mean() < 0.8
 
@@ -55,7 +56,7 @@ def test_a_near_duplicate_lends_its_evidence() -> None:
     two = pd.DataFrame(
         {"brief_id": "a", "segment": "all", "predicted": 0.0, "numerator": [0, 60], "exposure": [0, 1000]}
     )
-    prior = RatePrior(centre=-4.0, n_briefs=50, between=0.1)
+    prior = FittedPrior(centre=-4.0, n_briefs=50, between=0.1)
     alike, apart = (
         prior.posterior(two.assign(text=texts)).moments()[0][0]
         for texts in (["one two three four", "one two three four!"], ["one two three four", "quite different"])
@@ -78,7 +79,7 @@ def test_without_texts_no_output_is_like_another() -> None:
 def test_laplace_agrees_with_importance_sampling(successes: list[int]) -> None:
     k, n = np.array([successes], float), np.full((1, 3), 10.0 * max(successes))
     prior = 0.3**2 * np.array([[[1, 0.6, 0], [0.6, 1, 0], [0, 0, 1]]]) + 0.5**2
-    found = laplace(k, n, np.full((1, 3), -2.5), prior)
+    found = laplace(Successes(k, n), np.full((1, 3), -2.5), prior)
     draws = np.random.default_rng(0).multivariate_normal(np.full(3, -2.5), prior[0], 400_000)
     rate = expit(draws)
     weight = np.exp((k * np.log(rate) + (n - k) * np.log1p(-rate)).sum(axis=1))
@@ -91,7 +92,7 @@ def test_laplace_agrees_with_importance_sampling(successes: list[int]) -> None:
 
 def test_the_probability_to_beat_the_brief_agrees_with_drawing_from_the_posterior() -> None:
     fresh = worded_world(1, briefs=40, exposure=400)
-    posterior = RatePrior(centre=-4.0, n_briefs=50, uneven=0.4).posterior(fresh)
+    posterior = FittedPrior(centre=-4.0, n_briefs=50, uneven=0.4).posterior(fresh)
     p = posterior.above_mean(np.full(len(fresh), 0.25))[0]
     rng = np.random.default_rng(0)
     for block in posterior.blocks:
@@ -110,7 +111,7 @@ def test_the_probability_to_beat_the_brief_agrees_with_drawing_from_the_posterio
 
 def test_a_fresh_measurement_is_less_certain_than_the_truth() -> None:
     fresh = worded_world(1, briefs=200)
-    posterior, share = RatePrior(centre=-4.0, n_briefs=50).posterior(fresh), np.full(800, 0.25)
+    posterior, share = FittedPrior(centre=-4.0, n_briefs=50).posterior(fresh), np.full(800, 0.25)
     again = posterior.measured_again(np.full(800, 500.0))
     np.testing.assert_allclose(again.moments()[0], posterior.moments()[0], rtol=0.02)
     sure, less = np.abs(posterior.above_mean(share)[0] - 0.5), np.abs(again.above_mean(share)[0] - 0.5)
@@ -120,7 +121,7 @@ def test_a_fresh_measurement_is_less_certain_than_the_truth() -> None:
 def test_another_process_gets_the_same_bytes() -> None:
     code = (
         "import hashlib, sys; from flywheel_pipelines_tests.learning.test_joint import *;"
-        "prior = RateFamily().fit(worded_world(0, briefs=60)); fresh = worded_world(1, briefs=20);"
+        "prior = EmpiricalBayes().fit(worded_world(0, briefs=60)); fresh = worded_world(1, briefs=20);"
         "p = prior.posterior(fresh).above_mean(np.full(len(fresh), 0.25))[0];"
         "print(prior.temper.hex(), hashlib.sha256(p.tobytes()).hexdigest())"
     )

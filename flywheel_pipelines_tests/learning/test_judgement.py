@@ -12,10 +12,12 @@ import pytest
 from flywheel_pipelines.lake.tables import PERFORMANCE_METRICS, PUBLISHED_OUTPUTS, SCORED_OUTPUTS
 from flywheel_pipelines.learning.floor import FloorRule
 from flywheel_pipelines.learning.judgement import judge_cycle, one_row_per_output
+from flywheel_pipelines.spec import Metric, RateMetric
 from flywheel_pipelines_tests.lake_samples import rows
 
 WEEKS = [date(2026, 1, 5) + timedelta(weeks=number) for number in range(5)]
 LAST = WEEKS[-1]
+METRICS: dict[str, Metric] = {"ctr": RateMetric(kind="rate", successes="clicks", exposure="views")}
 FLOOR = FloorRule("ctr", "control", min_exposure=100, confidence=0.9)
 KNOWN_AT = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -55,7 +57,7 @@ PUBLISHED, MEASURED = world()
 
 
 def judge(published: pa.Table = PUBLISHED, measured: pa.Table = MEASURED, cycle: date = LAST) -> pa.Table:
-    table = judge_cycle(cycle, published, measured, FLOOR, threshold_version="floor-1")
+    table = judge_cycle(cycle, published, measured, FLOOR, metrics=METRICS, threshold_version="floor-1").scored
     return SCORED_OUTPUTS.conform(table)
 
 
@@ -149,7 +151,7 @@ def test_an_output_outside_the_control_has_no_weight_in_it(arm: str) -> None:
 
 def without_floor(measured: pa.Table = MEASURED) -> list[dict]:
     rule = FloorRule("ctr", "off", min_exposure=100)
-    table = judge_cycle(LAST, PUBLISHED, measured, rule, threshold_version="off")
+    table = judge_cycle(LAST, PUBLISHED, measured, rule, metrics=METRICS, threshold_version="off").scored
     return SCORED_OUTPUTS.conform(table).to_pylist()
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, logit
 
-from flywheel_pipelines.learning.posterior import RateFamily, RatePrior
+from flywheel_pipelines.learning.posterior import EmpiricalBayes, FittedPrior
 
 
 def world(
@@ -49,59 +49,59 @@ def world(
 
 @pytest.mark.parametrize("tau", [0.15, 0.3, 0.5])
 def test_over_dispersion_is_recovered(tau: float) -> None:
-    assert RateFamily().fit(world(tau=tau)).tau == pytest.approx(tau, abs=0.05)
+    assert EmpiricalBayes().fit(world(tau=tau)).tau == pytest.approx(tau, abs=0.05)
 
 
 def test_over_dispersion_is_recovered_from_small_exposures() -> None:
-    assert RateFamily().fit(world(briefs=1500, exposure=150, level=-2.5)).tau == pytest.approx(0.3, abs=0.08)
+    assert EmpiricalBayes().fit(world(briefs=1500, exposure=150, level=-2.5)).tau == pytest.approx(0.3, abs=0.08)
 
 
 def test_without_over_dispersion_almost_none_is_found() -> None:
-    assert RateFamily().fit(world(tau=0.001)).tau < 0.15
+    assert EmpiricalBayes().fit(world(tau=0.001)).tau < 0.15
 
 
 @pytest.mark.parametrize("coefficient", [0.5, 1.0])
 def test_the_worth_of_predictions_is_recovered(coefficient: float) -> None:
-    assert RateFamily().fit(world(coefficient=coefficient)).coefficient == pytest.approx(coefficient, abs=0.15)
+    assert EmpiricalBayes().fit(world(coefficient=coefficient)).coefficient == pytest.approx(coefficient, abs=0.15)
 
 
 def test_useless_predictions_get_no_weight() -> None:
-    found = [RateFamily().fit(world(coefficient=0.0, seed=seed)).coefficient for seed in range(8)]
+    found = [EmpiricalBayes().fit(world(coefficient=0.0, seed=seed)).coefficient for seed in range(8)]
     assert np.mean(found) < 0.05
     assert np.median(found) == 0
 
 
 def test_predictions_that_point_the_wrong_way_get_no_weight() -> None:
-    assert RateFamily().fit(world(coefficient=-1.0)).coefficient == 0
+    assert EmpiricalBayes().fit(world(coefficient=-1.0)).coefficient == 0
 
 
 def test_over_confident_predictions_are_scaled_back() -> None:
     history = world()
     boastful = history.assign(predicted=4 * history["predicted"])
-    assert RateFamily().fit(boastful).coefficient == pytest.approx(0.25, abs=0.05)
+    assert EmpiricalBayes().fit(boastful).coefficient == pytest.approx(0.25, abs=0.05)
 
 
 def test_level_of_a_segment_is_pulled_to_its_own_past() -> None:
     low, high = world(level=-4.5), world(level=-3.0, seed=1).assign(segment="high")
-    prior = RateFamily().fit(pd.concat([low, high.assign(brief_id="h" + high["brief_id"])]))
+    prior = EmpiricalBayes().fit(pd.concat([low, high.assign(brief_id="h" + high["brief_id"])]))
     assert prior.segments["high"] == pytest.approx(-3.0, abs=0.2)
     assert prior.segments["all"] == pytest.approx(-4.5, abs=0.2)
 
 
 def test_uneven_briefs_are_noticed() -> None:
-    assert RateFamily().fit(world(uneven=0.9, exposure=6000)).uneven >= 0.6
-    assert RateFamily().fit(world(uneven=0.0, exposure=6000)).uneven <= 0.3
+    assert EmpiricalBayes().fit(world(uneven=0.9, exposure=6000)).uneven >= 0.6
+    assert EmpiricalBayes().fit(world(uneven=0.0, exposure=6000)).uneven <= 0.3
 
 
 def test_posterior_means_are_closer_to_the_truth_than_what_was_observed() -> None:
-    prior, fresh = RateFamily().fit(world()), world(seed=1, exposure=300)
+    prior, fresh = EmpiricalBayes().fit(world()), world(seed=1, exposure=300)
     mean, _ = prior.posterior(fresh).moments()
     observed = fresh["numerator"] / fresh["exposure"]
     assert ((mean - fresh["truth"]) ** 2).mean() < 0.65 * ((observed - fresh["truth"]) ** 2).mean()
 
 
 def test_predictions_bring_the_posterior_closer_to_the_truth() -> None:
-    prior, fresh = RateFamily().fit(world()), world(seed=1, exposure=300)
+    prior, fresh = EmpiricalBayes().fit(world()), world(seed=1, exposure=300)
     with_content, _ = prior.posterior(fresh).moments()
     without, _ = replace(prior, coefficient=0.0).posterior(fresh).moments()
     assert ((with_content - fresh["truth"]) ** 2).mean() < 0.95 * ((without - fresh["truth"]) ** 2).mean()
@@ -119,7 +119,7 @@ def test_any_counts_give_a_proper_posterior(rows: list[tuple[int, int, float]]) 
             "predicted": [x for _, _, x in rows],
         }
     )
-    posterior = RatePrior(n_briefs=5, coefficient=1.0, tau=0.4, uneven=0.6).posterior(frame)
+    posterior = FittedPrior(n_briefs=5, coefficient=1.0, tau=0.4, uneven=0.6).posterior(frame)
     mean, variance = posterior.moments()
     assert ((mean > 0) & (mean < 1) & (variance > 0) & (variance < 0.26)).all()
     for block in posterior.blocks:
@@ -128,7 +128,7 @@ def test_any_counts_give_a_proper_posterior(rows: list[tuple[int, int, float]]) 
 
 def test_more_evidence_moves_the_posterior_to_what_was_observed() -> None:
     one = pd.DataFrame({"brief_id": ["a"], "segment": ["all"], "predicted": [0.0]})
-    prior = RatePrior(n_briefs=5, centre=-4.0)
+    prior = FittedPrior(n_briefs=5, centre=-4.0)
     means = [
         prior.posterior(one.assign(numerator=n // 10, exposure=n)).moments()[0][0] for n in (0, 100, 1000, 100_000)
     ]
@@ -138,23 +138,23 @@ def test_more_evidence_moves_the_posterior_to_what_was_observed() -> None:
 
 def test_a_short_past_cannot_claim_that_all_outputs_are_equal() -> None:
     equal = world(briefs=2, tau=0.001)
-    assert RateFamily().fit(equal).tau > 0.15
+    assert EmpiricalBayes().fit(equal).tau > 0.15
 
 
 def test_no_past_at_all_gives_the_defaults() -> None:
-    assert RateFamily().fit(world().head(0)) == RatePrior()
+    assert EmpiricalBayes().fit(world().head(0)) == FittedPrior()
 
 
 def test_the_quantile_is_one_of_true_rates_not_of_observed_ones() -> None:
     history = world(exposure=200)
-    level, _ = RateFamily().fit(history).level(0.9)
+    level, _ = EmpiricalBayes().fit(history).level(0.9)
     assert level == pytest.approx(history["truth"].quantile(0.9), rel=0.15)
     assert level < (history["numerator"] / history["exposure"]).quantile(0.9)
 
 
 def test_the_mean_level_is_the_mean_of_true_rates() -> None:
     history = world(briefs=2000)
-    level, error = RateFamily().fit(history).level()
+    level, error = EmpiricalBayes().fit(history).level()
     assert abs(level - history["truth"].mean()) < 4 * error + 0.001
 
 
@@ -162,15 +162,15 @@ def test_the_level_of_the_control_is_its_own() -> None:
     history = world(coefficient=0.0)
     weak = history.index % 2 == 0
     numerator = np.where(weak, history["numerator"] // 2, history["numerator"])
-    prior = RateFamily().fit(history.assign(numerator=numerator, control_weight=weak.astype(float)))
+    prior = EmpiricalBayes().fit(history.assign(numerator=numerator, control_weight=weak.astype(float)))
     assert prior.level(control=True)[0] < 0.8 * prior.level()[0]
 
 
 def test_more_successes_than_exposures_are_refused_with_the_brief_named() -> None:
     with pytest.raises(ValueError, match=r"brief 'b0'.*expected 0 <= successes <= exposures"):
-        RateFamily().fit(world().assign(numerator=10**6))
+        EmpiricalBayes().fit(world().assign(numerator=10**6))
 
 
 def test_logit_scale_holds_for_high_rates() -> None:
-    prior = RateFamily().fit(world(level=float(logit(0.6)), exposure=300))
+    prior = EmpiricalBayes().fit(world(level=float(logit(0.6)), exposure=300))
     assert prior.tau == pytest.approx(0.3, abs=0.06)

@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 
 from flywheel_pipelines.learning.floor import Above, FloorRule
-from flywheel_pipelines.learning.joint import pearson3_above_zero
-from flywheel_pipelines.learning.posterior import RateFamily, RatePrior
+from flywheel_pipelines.learning.posterior import EmpiricalBayes, FittedPrior
+from flywheel_pipelines.learning.scales import pearson3_above_zero
 from flywheel_pipelines.learning.scoring import SCORE_COLUMNS, score_outputs
 from flywheel_pipelines_tests.learning.test_posterior import world
 
@@ -111,7 +111,7 @@ def test_without_a_control_in_the_brief_the_floor_is_the_controls_past() -> None
     fresh = world(seed=1).assign(control_weight=0.0)
     scored = score(fresh, CONTROL, history)
     assert scored["floor_level"].nunique() == 1
-    assert scored["floor_level"][0] == pytest.approx(RateFamily().fit(history).level(control=True)[0])
+    assert scored["floor_level"][0] == pytest.approx(EmpiricalBayes().fit(history).level(control=True)[0])
 
 
 def test_without_any_past_a_relative_floor_decides_nothing() -> None:
@@ -129,7 +129,7 @@ def test_without_any_past_the_control_of_the_brief_still_works() -> None:
 
 
 def test_a_score_does_not_depend_on_what_is_scored_with_it() -> None:
-    history, fresh = RateFamily().fit(world()), world(seed=1)
+    history, fresh = EmpiricalBayes().fit(world()), world(seed=1)
     one = fresh[fresh["brief_id"] == "b7"]
     together = score_outputs(fresh, fresh, history, CONTROL).set_index("output_id").loc[one["output_id"]]
     alone = score_outputs(one, one, history, CONTROL).set_index("output_id")
@@ -150,7 +150,7 @@ def test_columns_and_order_are_those_promised() -> None:
 
 
 def test_ten_thousand_outputs_take_well_under_a_second() -> None:
-    fresh, prior = world(briefs=2500), RatePrior(n_briefs=100, centre=-4.0, uneven=0.6, coefficient=1.0)
+    fresh, prior = world(briefs=2500), FittedPrior(n_briefs=100, centre=-4.0, uneven=0.6, coefficient=1.0)
     started = time.process_time()
     score_outputs(fresh, fresh, prior, CONTROL)
     assert time.process_time() - started < 1.0

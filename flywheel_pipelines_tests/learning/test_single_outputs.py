@@ -14,7 +14,7 @@ from flywheel_pipelines.lake.tables import PERFORMANCE_METRICS, PUBLISHED_OUTPUT
 from flywheel_pipelines.learning.floor import FloorRule
 from flywheel_pipelines.learning.judgement import judge_cycle
 from flywheel_pipelines.learning.model_tables import fit_scoring_model, model_from_tables, model_to_tables
-from flywheel_pipelines.learning.posterior import RateFamily
+from flywheel_pipelines.learning.posterior import EmpiricalBayes
 from flywheel_pipelines.learning.text_model import MIN_BRIEFS, TextModel, fit_text_model
 from flywheel_pipelines_tests.lake_samples import rows
 
@@ -109,7 +109,7 @@ def test_the_mean_counts_control_briefs_like_any_other() -> None:
     outputs = season()
     arms = np.where(outputs["week"] % 2 == 0, 1.0, 0.0)
     better = outputs.assign(control_weight=arms, numerator=outputs["numerator"] * np.where(arms > 0, 1, 2))
-    prior = RateFamily().fit(better.assign(numerator=better["numerator"].clip(upper=SENDS)))
+    prior = EmpiricalBayes().fit(better.assign(numerator=better["numerator"].clip(upper=SENDS)))
     both, control = prior.level()[0], prior.level(control=True)[0]
     # The other arm does twice as well, so the mean of both is 1.5 times the control's.
     assert both / control == pytest.approx(1.5, abs=0.12)
@@ -199,7 +199,7 @@ def test_the_model_survives_its_tables() -> None:
 
 def test_predictions_that_were_right_inform_what_is_expected() -> None:
     outputs = season()
-    prior = RateFamily().fit(outputs.assign(predicted=outputs["liked"], control_weight=0.0))
+    prior = EmpiricalBayes().fit(outputs.assign(predicted=outputs["liked"], control_weight=0.0))
     assert prior.coefficient == pytest.approx(1.0, abs=0.3)
     good, bad = (
         outputs.head(2)
@@ -212,5 +212,5 @@ def test_predictions_that_were_right_inform_what_is_expected() -> None:
 def test_predictions_that_meant_nothing_do_not() -> None:
     outputs = season()
     shuffled = np.random.default_rng(0).permutation(outputs["liked"])
-    prior = RateFamily().fit(outputs.assign(predicted=shuffled, control_weight=0.0))
+    prior = EmpiricalBayes().fit(outputs.assign(predicted=shuffled, control_weight=0.0))
     assert prior.coefficient < 0.25

@@ -24,7 +24,7 @@ def register(
     floor: FloorSpec = FLOOR, better: Literal["higher", "lower"] = "higher", weeks: int = 0
 ) -> RegisteredThreshold:
     later = timedelta(weeks=weeks)
-    return register_threshold(floor, better, WEEK + later, NOW + later)
+    return register_threshold(floor, {floor.metric: better}, WEEK + later, NOW + later)
 
 
 def append(lake: Lake, threshold: RegisteredThreshold) -> bool:

@@ -69,7 +69,7 @@ def read_back(folder: Path, export: Export, kind: AudienceKind) -> FeedBatch:
     assert write_export(path, export, HEADERS)
     recorded_at = cycle_end(export.cycle, Cadence.WEEKLY)
     return read_metrics(
-        path, FEED, measures=kind.measures, outputs=outputs(), recorded_at=recorded_at, rates=rates_of(kind)
+        path, FEED, measures=kind.measures, outputs=outputs(), recorded_at=recorded_at, metrics=rates_of(kind)
     )
 
 

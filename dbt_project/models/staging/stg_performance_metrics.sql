@@ -21,6 +21,8 @@ renamed as (
         numerator,
         exposure,
         value,
+        n_reports,
+        squares,
 
         ---------- booleans
         is_mature,

@@ -20,6 +20,8 @@ renamed as (
         metric,
         old_decision,
         new_decision,
+        old_threshold,
+        new_threshold,
 
         ---------- numerics
         old_value,

@@ -25,6 +25,7 @@ renamed as (
         ---------- numerics
         exposure,
         observed,
+        sampling_variance,
         prior_mean,
         prior_strength,
         posterior_mean,
@@ -35,6 +36,7 @@ renamed as (
 
         ---------- booleans
         is_mature,
+        is_vetoed,
 
         ---------- dates
         cycle

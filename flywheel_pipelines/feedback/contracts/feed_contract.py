@@ -20,6 +20,7 @@ from flywheel_pipelines.feedback.contracts.rules import (
     complete_rule,
     fresh_rule,
     known_outputs_rule,
+    least_rule,
     one_of_rule,
     rate_rule,
     schema_rule,
@@ -37,7 +38,7 @@ from flywheel_pipelines.lake.tables import (
     TICKETS,
     TableContract,
 )
-from flywheel_pipelines.spec import REVIEW_MEASURES, FeedSpec, FlywheelSpec
+from flywheel_pipelines.spec import REVIEW_MEASURES, FeedSpec, FlywheelSpec, RateMetric
 
 LEDGERS: dict[str, TableContract] = {
     "briefs": BRIEF_LEDGER,
@@ -119,16 +120,21 @@ def _metric_rules(spec: FlywheelSpec) -> list[Rule]:
     rates = [
         rate_rule(name, metric.successes, metric.exposure)
         for name, metric in spec.metrics.items()
+        if isinstance(metric, RateMetric)
         # A rate of two measures that a feed does not give both has no row to be held against, and passes.
-        if metric.successes in measures and metric.exposure in measures
+        and metric.successes in measures
+        and metric.exposure in measures
     ]
+    least = {name: number for metric in spec.metrics.values() for name, number in metric.least.items()}
+    others = set(measures).difference(*(metric.whole for metric in spec.metrics.values()))
     return [
         complete_rule(("output_id", "measure", "measured_on", "value"), numbers=("value",)),
         unique_rule(
             ("batch_id", "source_row", "output_id", "measured_on", "measure"),
             "a row of a file says one thing of an output, day and measure",
         ),
-        whole_counts_rule("value"),
+        whole_counts_rule("value", of=sorted(set(measures) - others) if others else None),
+        *(least_rule("value", name, number) for name, number in sorted(least.items())),
         *rates,
         known_outputs_rule(),
     ]
@@ -170,8 +176,7 @@ def _ticket_rules(spec: FlywheelSpec) -> list[Rule]:
 
 def _measures(spec: FlywheelSpec) -> tuple[str, ...]:
     """What files of metrics may count; what reviews count comes from reviews."""
-    counted = {name for metric in spec.metrics.values() for name in (metric.successes, metric.exposure)}
-    return tuple(sorted(counted - set(REVIEW_MEASURES)))
+    return tuple(sorted(spec.measures - set(REVIEW_MEASURES)))
 
 
 def _types(ledger: TableContract) -> dict[str, str]:

@@ -134,27 +134,55 @@ def unique_rule(columns: Sequence[str], what: str, *, cycle: str = "cycle") -> R
     )
 
 
-def whole_counts_rule(column: str) -> Rule:
-    """A column holds counts: whole numbers from 0 to the largest that a file may hold."""
-    condition = f"{column} between 0 and {MOST} and {column} = round({column})"
+def whole_counts_rule(column: str, *, of: Sequence[str] | None = None) -> Rule:
+    """A column holds counts: whole numbers from 0 to the largest that a file may hold.
+
+    `of` names the measures that are counted, where the feed brings others besides; None: all are.
+    """
+    held, counted = column, {}
+    if of is not None:
+        measures = ", ".join(f"'{name}'" for name in of)
+        held = f"counted_{column}"
+        counted = {held: f"case when facts.measure in ({measures}) then facts.{column} end"}
+    condition = f"{held} between 0 and {MOST} and {held} = round({held})"
+    in_dbt = f"isnan({column}) or ({condition.replace(held, column)})"
     return Rule(
         name="counts",
         kind="range",
         severity="block",
         about="facts",
-        columns=(column,),
-        expected=f"`{column}` is a whole number, 0 or more",
+        columns=(held,),
+        expected=f"`{column}` is a whole number, 0 or more"
+        + ("" if of is None else f", where {_listed(of, 'or')} is counted"),
         advice=_NOT_OURS,
         expectations=(
-            Expectation("expect_column_values_to_be_between", {"column": column, "min_value": 0, "max_value": MOST}),
+            Expectation("expect_column_values_to_be_between", {"column": held, "min_value": 0, "max_value": MOST}),
             Expectation(
                 "expect_column_pair_values_to_be_equal",
-                {"column_A": column, "column_B": f"{column}_in_whole", "ignore_row_if": "either_value_is_missing"},
+                {"column_A": held, "column_B": f"{held}_in_whole", "ignore_row_if": "either_value_is_missing"},
             ),
         ),
-        dbt_test=DbtTest("holds", {"condition": f"isnan({column}) or ({condition})"}),
-        violation=f"not isnan({column}) and not ({condition})",
-        derived={f"{column}_in_whole": f"round(facts.{column})"},
+        dbt_test=DbtTest("holds", {"condition": in_dbt if of is None else f"measure not in ({measures}) or {in_dbt}"}),
+        violation=f"not isnan({held}) and not ({condition})",
+        derived={**counted, f"{held}_in_whole": f"round({counted.get(held, f'facts.{column}')})"},
+    )
+
+
+def least_rule(column: str, measure: str, least: float) -> Rule:
+    """The numbers of a measure are not below the smallest that it can be."""
+    held = f"{column}_of_{measure}"
+    return Rule(
+        name=f"{measure}_at_least_{least:g}".replace(".", "_"),
+        kind="range",
+        severity="block",
+        about="facts",
+        columns=(held,),
+        expected=f"`{column}` is {least:g} or more, where `{measure}` is measured",
+        advice=_NOT_OURS,
+        expectations=(Expectation("expect_column_values_to_be_between", {"column": held, "min_value": least}),),
+        dbt_test=DbtTest("holds", {"condition": f"measure <> '{measure}' or {column} >= {least:g}"}),
+        violation=f"{held} < {least}",
+        derived={held: f"case when facts.measure = '{measure}' then facts.{column} end"},
     )
 
 

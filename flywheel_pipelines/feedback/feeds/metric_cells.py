@@ -205,6 +205,11 @@ class MetricCells:
             fine &= numbers.day >= numbers.cycle[numbers.output]
         for values in numbers.values.values():
             fine &= values != np.inf
+        for name, least in self._columns.least.items():
+            # What was not measured is nan, which no comparison holds for.
+            fine &= ~(numbers.values[name] < least)
+        for name, exposure in self._columns.paired.items():
+            fine &= ~np.isnan(numbers.values[name]) | (numbers.values[exposure] == 0)
         for rate in self._columns.rates:
             fine &= numbers.values[rate.successes] <= numbers.values[rate.exposure]
         if EVENT not in numbers.values and not self._columns.whole:

@@ -6,7 +6,7 @@ Not here: what the cells of these columns must say (`metric_rows`), or finding d
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -15,7 +15,7 @@ from flywheel_pipelines.errors import InputFileError
 from flywheel_pipelines.feedback.feeds.batch import Days
 from flywheel_pipelines.feedback.feeds.rows import headers_of
 from flywheel_pipelines.feedback.files import file_period, read_header
-from flywheel_pipelines.spec import REVIEW_MEASURES, FeedSpec, FlywheelSpec, RateMetric
+from flywheel_pipelines.spec import REVIEW_MEASURES, FeedSpec, FlywheelSpec, Metric, RateMetric
 
 OUTPUT_ID, DATE, EVENT, COUNT = "output_id", "date", "event", "count"
 ROLES = (OUTPUT_ID, "url", "external_id", DATE, EVENT, COUNT)
@@ -31,7 +31,9 @@ class MetricColumns:
             then date, event and count where there are such, then the measures.
         key: our name of the column that names the output.
         measures: what the file counts; with events, what the events are counted as.
-        whole: measures that must be whole, non-negative numbers, since a rate counts them.
+        whole: measures that must be whole, non-negative numbers, since a metric counts them.
+        least: the smallest number that some other measures may be.
+        paired: measures that a row must hold where it counts what they are of (or per), with the name of that.
         rates: rates of which the file has both measures in each row.
         period: the days that the file is about, where its rows do not say, or where somebody said so.
     """
@@ -40,6 +42,8 @@ class MetricColumns:
     key: str
     measures: tuple[str, ...]
     whole: frozenset[str]
+    least: Mapping[str, float]
+    paired: Mapping[str, str]
     rates: tuple[RateMetric, ...]
     period: Days | None
 
@@ -51,8 +55,7 @@ class MetricColumns:
 
 def measures_of(spec: FlywheelSpec) -> list[str]:
     """Everything that the flywheel's metrics count in files, in alphabetical order; reviews are no such file."""
-    counted = {name for metric in spec.metrics.values() for name in (metric.successes, metric.exposure)}
-    return sorted(counted.difference(REVIEW_MEASURES))
+    return sorted(spec.measures.difference(REVIEW_MEASURES))
 
 
 def measures_in(feed: FeedSpec, spec: FlywheelSpec) -> list[str]:
@@ -63,7 +66,7 @@ def measures_in(feed: FeedSpec, spec: FlywheelSpec) -> list[str]:
 
 
 def metric_columns(
-    path: Path, feed: FeedSpec, measures: Sequence[str], rates: Collection[RateMetric], period: Days | None, today: date
+    path: Path, feed: FeedSpec, measures: Sequence[str], metrics: Collection[Metric], period: Days | None, today: date
 ) -> MetricColumns:
     """The columns of a file.
 
@@ -71,7 +74,7 @@ def metric_columns(
         path: the file.
         feed: how its columns are named.
         measures: what it counts.
-        rates: the flywheel's rate metrics.
+        metrics: the flywheel's metrics.
         period: the days that the file is about, when somebody said so.
         today: the day on which it became known.
 
@@ -88,15 +91,25 @@ def metric_columns(
     period = period or (None if has_dates else file_period(path, feed))
     if not has_dates:
         _check_period(path, period, today)
-    counted = {name for rate in rates for name in (rate.successes, rate.exposure)}
+    counted = {name for metric in metrics for name in metric.whole}
+    # Events are counted one by one, so that no row of them can hold too many or too few of anything.
+    held = [] if counts_events else [metric for metric in metrics if set(metric.measures) <= set(measures)]
     return MetricColumns(
         headers={name: headers[name] for name in ordered if name in headers},
         key=feed.join,
         measures=tuple(measures),
         whole=frozenset(measures if counts_events else counted.intersection(measures)),
-        rates=()
+        least={}
         if counts_events
-        else tuple(rate for rate in rates if {rate.successes, rate.exposure} <= set(measures)),
+        else {name: least for metric in metrics for name, least in metric.least.items() if name in measures},
+        paired={
+            name: other
+            for metric in held
+            if metric.denominator is not None
+            for name, other in ((metric.numerator, metric.denominator), (metric.denominator, metric.numerator))
+            if name not in counted
+        },
+        rates=tuple(metric for metric in held if isinstance(metric, RateMetric)),
         period=period,
     )
 

@@ -53,7 +53,7 @@ class RowRules:
         day = self._day(row, output, problems)
         values = self._values(row, problems)
         if not problems:
-            problems = self._impossible_rates(row, values)
+            problems = [*self._impossible_rates(row, values), *self._missing_halves(row, values)]
         if problems or day is None or isinstance(output, Nobody):
             return PutAside(problems, code if len(problems) == 1 else "invalid", row.raw)
         return MetricRow(output, day, tuple(values.values()))
@@ -92,6 +92,9 @@ class RowRules:
     def _number(self, name: str, value: str | None) -> float:
         if name not in self.columns.whole and name != COUNT:
             number = parse_number(value, self.feed.numbers)
+            least = self.columns.least.get(name)
+            if number is not None and least is not None and number < least:
+                raise CellError(f"below {least:g}; expected {least:g} or more. {AGAIN}")
             return math.nan if number is None else number
         count = parse_count(value, self.feed.numbers)
         if count is None:
@@ -120,6 +123,20 @@ class RowRules:
                 reason = f"more {successes} than {exposure}; a success needs a trial. {AGAIN}"
                 problems.setdefault(successes, RowProblem(row.source_row, successes, found, reason))
         return list(problems.values())
+
+    def _missing_halves(self, row: FeedRow, values: Mapping[str, float]) -> list[RowProblem]:
+        """What a row leaves out of a metric though it counts the other half: it would be taken for nothing."""
+        headers = self.columns.headers
+        return [
+            row.problem(
+                headers[name],
+                name,
+                f"empty, but {headers[other]} is {values[other]:g}; expected the {headers[name]} that goes with it, 0 "
+                f"if there was none. {AGAIN}",
+            )
+            for name, other in self.columns.paired.items()
+            if math.isnan(values[name]) and values[other] > 0
+        ]
 
 
 def latest_day(today: date) -> date:

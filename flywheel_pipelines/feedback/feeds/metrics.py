@@ -9,7 +9,8 @@ Decisions:
   replaces the earlier one; it is never added to it.
 - A row with anything wrong is put aside whole: half of a row would turn into a rate that nobody measured.
 - A measurement belongs to the cycle in which its output was published, whatever day it is about.
-- Measures that no metric counts land as well; their numbers may be missing, be decimals or shares.
+- Measures that no metric counts land as well; their numbers may be missing, be decimals or shares. So may amounts,
+  times and positions be decimals.
 - An event that the feed does not name is put aside: left out silently, a renamed event would count as none.
 """
 
@@ -41,7 +42,7 @@ from flywheel_pipelines.feedback.feeds.metric_facts import MetricFacts, facts_of
 from flywheel_pipelines.feedback.feeds.metric_rows import MetricRow, RowRules
 from flywheel_pipelines.feedback.files import RowProblem
 from flywheel_pipelines.lake.tables import METRIC_LEDGER, QUARANTINE
-from flywheel_pipelines.spec import FeedSpec, RateMetric
+from flywheel_pipelines.spec import FeedSpec, Metric
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class MetricsFile:
         path: the file.
         feed: how it is read.
         measures: what it counts.
-        rates: the flywheel's rate metrics; a row with more successes than exposure is put aside.
+        metrics: the flywheel's metrics; a row that says what cannot be of one is put aside.
         attribute: finds the outputs of distinct texts, given the days they are about.
         recorded_at: when the file became known. A correction counts when it is recorded later than what it corrects, so
             two files of one feed should not share an instant.
@@ -82,7 +83,7 @@ class MetricsFile:
     path: Path
     feed: FeedSpec
     measures: Sequence[str]
-    rates: Collection[RateMetric]
+    metrics: Collection[Metric]
     attribute: Attribute
     recorded_at: datetime
     batch_id: Callable[[], str]
@@ -110,7 +111,7 @@ def read_metrics(
     measures: Sequence[str],
     outputs: Mapping[str, date],
     recorded_at: datetime,
-    rates: Collection[RateMetric] = (),
+    metrics: Collection[Metric] = (),
     feed_name: str | None = None,
 ) -> FeedBatch:
     """Read one file of measurements about outputs that are known, with its rows for `metric_ledger` in one table.
@@ -121,7 +122,7 @@ def read_metrics(
         measures: what the file counts, e.g. clicks; every one needs a column.
         outputs: the cycle of every published output by its id; rows about anything else are put aside.
         recorded_at: when the file became known.
-        rates: the flywheel's rate metrics.
+        metrics: the flywheel's metrics.
         feed_name: the feed's name in the flywheel's YAML.
 
     Raises:
@@ -132,7 +133,7 @@ def read_metrics(
         path=path,
         feed=feed,
         measures=measures,
-        rates=rates,
+        metrics=metrics,
         attribute=lambda texts, _: among(outputs, texts),
         recorded_at=recorded_at,
         batch_id=lambda: feed_batch_id(path, feed, *measures),
@@ -167,7 +168,7 @@ def measure_file(file: MetricsFile, *, fast: bool = True) -> MeasuredBatch | Non
         InputFileError: the file cannot be used at all, or has no column for one of the names.
     """
     today = file.recorded_at.date()
-    columns = metric_columns(file.path, file.feed, file.measures, file.rates, file.period, today)
+    columns = metric_columns(file.path, file.feed, file.measures, file.metrics, file.period, today)
     with duckdb.connect() as connection, ThreadPoolExecutor(2) as pool:
         connection.execute("set timezone = 'UTC'")
         id_of_batch = pool.submit(file.batch_id)

@@ -194,6 +194,15 @@ RESTATEMENTS = TableContract(
                 "promote, hold or reject now; null for a metric, or where it is not judged.",
                 nullable=True,
             ),
+            column(
+                "old_threshold", TEXT, "Decision: the threshold that judged before; null for a metric.", nullable=True
+            ),
+            column(
+                "new_threshold",
+                TEXT,
+                "Decision: the threshold that judges now; another one than before was asked for by a person.",
+                nullable=True,
+            ),
             column("caused_by", pa.list_(TEXT), "Batches of facts that came in between; they caused the change."),
             *FACT,
         ]

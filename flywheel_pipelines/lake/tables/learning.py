@@ -15,9 +15,15 @@ PERFORMANCE_METRICS = TableContract(
         [
             column("output_id", TEXT, "The output that was measured."),
             column("metric", TEXT, "Name of the metric in the flywheel's YAML."),
-            column("numerator", REAL, "Successes, or the summed amount."),
-            column("exposure", REAL, "Trials: impressions, sends."),
+            column("numerator", REAL, "Successes, events, or the summed amount or time; may be negative for a mean."),
+            column("exposure", REAL, "What that is out of or per: impressions, orders, hours, reports, or 1 output."),
             column("value", REAL, "numerator / exposure; null without exposure.", nullable=True),
+            column("n_reports", WHOLE, "Days with exposure; 1 for a count per output."),
+            column(
+                "squares",
+                REAL,
+                "Sum over these days of numerator^2 / exposure; less numerator^2 / exposure it says how days scatter.",
+            ),
             column(
                 "is_mature", FLAG, "Whether the measurement window has passed; before that the value is provisional."
             ),
@@ -58,8 +64,15 @@ SCORED_OUTPUTS = TableContract(
             column("brief_id", TEXT, "The brief it answers."),
             column("segment", TEXT, "The brief's segment."),
             column("metric", TEXT, "The floor's metric."),
-            column("exposure", REAL, "Trials seen."),
+            column("exposure", REAL, "Trials seen, or whatever the metric is per."),
             column("observed", REAL, "Observed value; null without exposure.", nullable=True),
+            column(
+                "sampling_variance",
+                REAL,
+                "Variance of the observed value around the true one; null without exposure, and for shares, where it "
+                "is p (1 - p) / exposure.",
+                nullable=True,
+            ),
             column("prior_mean", REAL, "Expected value before this output's own feedback."),
             column("prior_strength", REAL, "Trials the prior is worth."),
             column("posterior_mean", REAL, "Expected value after its feedback."),
@@ -67,10 +80,47 @@ SCORED_OUTPUTS = TableContract(
             column("upper", REAL, "Upper end of the central 90% posterior interval."),
             column("floor_level", REAL, "The value it had to beat; null while nothing sets it.", nullable=True),
             column("p_above", REAL, "Probability that its true value beats the floor."),
-            column("decision", TEXT, "promote, hold (too little evidence) or reject."),
+            column("decision", TEXT, "promote, hold (too little evidence) or reject; guardrails counted in."),
+            column("is_vetoed", FLAG, "Whether a guardrail made the decision worse; `guardrail_scores` says which."),
             column("reason", TEXT, "Why, in words and numbers."),
             column("is_mature", FLAG, "Whether the measurement window had passed."),
-            column("threshold_version", TEXT, "The floor that judged it, pinned when the cycle was opened."),
+            column(
+                "threshold_version",
+                TEXT,
+                "The floor that judged it: pinned when the cycle was opened, or by `flywheel restate --threshold`.",
+            ),
+        ]
+    ),
+)
+
+
+GUARDRAIL_SCORES = TableContract(
+    name="guardrail_scores",
+    layer="learning",
+    description="Each measured output against the limit of each guardrail metric, and what that did to its decision: "
+    "what was vetoed, and why.",
+    key=("output_id", "metric"),
+    schema=pa.schema(
+        [
+            column("output_id", TEXT, "The output that was judged."),
+            column("brief_id", TEXT, "The brief it answers."),
+            column("segment", TEXT, "The brief's segment."),
+            column("metric", TEXT, "The guardrail metric."),
+            column("exposure", REAL, "Trials seen, or whatever the metric is per."),
+            column("observed", REAL, "Observed value; null without exposure.", nullable=True),
+            column("posterior_mean", REAL, "Expected value after its feedback."),
+            column("lower", REAL, "Lower end of the central 90% posterior interval."),
+            column("upper", REAL, "Upper end of the central 90% posterior interval."),
+            column("limit_value", REAL, "The limit in `floor.veto`."),
+            column("better", TEXT, "lower: the limit is the most that is allowed. higher: the least."),
+            column("p_within", REAL, "Probability that its true value keeps the limit."),
+            column("verdict", TEXT, "within, doubtful (likely past), past, or unmeasured."),
+            column("floor_decision", TEXT, "What the floor alone decided."),
+            column("decision", TEXT, "What was decided, all guardrails counted in."),
+            column("is_veto", FLAG, "Whether this guardrail made the decision worse than the floor's."),
+            column("reason", TEXT, "Why, in words and numbers."),
+            column("is_mature", FLAG, "Whether the measurement window had passed."),
+            column("threshold_version", TEXT, "The threshold that holds the limit."),
         ]
     ),
 )

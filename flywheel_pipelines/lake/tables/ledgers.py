@@ -90,8 +90,25 @@ THRESHOLDS = TableContract(
         [
             column("threshold_version", TEXT, "Hash of the rule."),
             column("metric", TEXT, "The metric the floor is about."),
-            column("rule", TEXT, "The rule as JSON: above, min_exposure, confidence, better."),
+            column("rule", TEXT, "The rule as JSON: above, min_exposure, confidence, better, veto."),
             column("effective_from", DAY, "First cycle the rule judges."),
+            *FACT,
+        ]
+    ),
+)
+
+
+REJUDGEMENTS = TableContract(
+    name="rejudgements",
+    layer="learning",
+    description="Cycles that a person asked to be judged by another threshold than the one they were opened with; the "
+    "latest recorded row of a cycle counts.",
+    key=("threshold_version", "replaces_version"),
+    kind="ledger",
+    schema=pa.schema(
+        [
+            column("threshold_version", TEXT, "The threshold that judges the cycle from now on."),
+            column("replaces_version", TEXT, "The threshold that judged it until then."),
             *FACT,
         ]
     ),
