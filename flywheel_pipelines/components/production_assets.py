@@ -32,6 +32,10 @@ class OpenConfig(dg.Config):
     """off: everything measured is fed back, in this cycle. The control that shows what a floor is good for."""
     is_synthetic: bool = False
     """Declares that the cycle runs on synthetic or simulated data."""
+    embeddings: str | None = None
+    """none, local or endpoint, instead of what scoring_model.embeddings says, for this cycle."""
+    embedding_model: str | None = None
+    """With embeddings: endpoint, the model's name as its endpoint knows it."""
 
     def options(self) -> OpenOptions:
         """The same as the loop's own options."""
@@ -43,6 +47,8 @@ class OpenConfig(dg.Config):
             publish=self.publish,
             floor=self.floor,
             is_synthetic=self.is_synthetic,
+            embeddings=self.embeddings,
+            embedding_model=self.embedding_model,
         )
 
 

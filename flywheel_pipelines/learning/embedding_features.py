@@ -1,7 +1,8 @@
 """Sentence embeddings as features of the scoring model: which vector belongs to which text.
 
-Here: the hash that texts and vectors meet by, the rounding that makes vectors facts, `TextVectors` (vectors as they were
-stored), and centring. Not here: computing vectors (`llm`), when that is done and where they are kept (`loop.embedding`).
+Here: the hash that texts and vectors meet by, the rounding that makes vectors facts, `TextVectors` (vectors as they
+were stored), and centring. Not here: computing vectors (`llm`), when that is done and where they are kept
+(`loop.embedding`).
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 DECIMALS = 4
-"""Of each component of a vector of unit length. Processors differ from the seventh on; what the rounding takes away is a
-hundredth of what tells two paraphrases apart."""
+"""Of each component of a vector of unit length. Processors differ from the seventh on."""
 
 
 def text_hash(text: str) -> str:
@@ -52,9 +52,9 @@ class TextVectors:
         """
         rows = rows.filter(pc.field("embedding_model") == model)
         rows = rows.sort_by([(name, "ascending") for name in ("cycle", "recorded_at", "text_hash")])
-        lengths = pc.list_value_length(rows["vector"])
         if rows.num_rows:
-            rows = rows.filter(pc.equal(lengths, lengths[0]))
+            lengths = np.diff(rows["vector"].combine_chunks().offsets.to_numpy())
+            rows = rows.filter(pa.array(lengths == lengths[0]))
         position: dict[str, int] = {}
         for row, name in enumerate(rows["text_hash"].to_pylist()):
             position.setdefault(name, row)

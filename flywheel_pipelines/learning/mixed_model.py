@@ -92,8 +92,7 @@ class Design:
 
     def without_embedding(self) -> Design:
         """The same features but for the embedding."""
-        size = self.matrix.shape[1] - len(self.embedding_centre)
-        nothing = self.embedding_centre[:0]
+        size, nothing = self.columns["style"].stop, self.embedding_centre[:0]
         return Design(self.matrix[:, :size], self.blocks, self.centre, self.spread, nothing)
 
 

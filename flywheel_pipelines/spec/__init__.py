@@ -16,6 +16,7 @@ from flywheel_pipelines.spec.producers import (
 )
 from flywheel_pipelines.spec.reading import load_spec, parse_spec
 from flywheel_pipelines.spec.rules import ArmsSpec, CorpusSpec, FloorSpec, RateMetric
+from flywheel_pipelines.spec.scoring_model import Embeddings, ScoringModelSpec
 from flywheel_pipelines.spec.section import NAME_PATTERN
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "ArmsSpec",
     "CorpusSpec",
     "DltSource",
+    "Embeddings",
     "FeedSpec",
     "FloorSpec",
     "FlywheelSpec",
@@ -34,6 +36,7 @@ __all__ = [
     "PriceSpec",
     "PromptSpec",
     "RateMetric",
+    "ScoringModelSpec",
     "SqlSource",
     "explain_keys",
     "load_spec",
