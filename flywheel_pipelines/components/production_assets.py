@@ -102,8 +102,10 @@ def _generated_outputs(kit: AssetKit) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: ProduceConfig, lake: LakeResource, llm: LlmResource
     ) -> dg.MaterializeResult:
         with kit.step(lake) as recorder:
-            writers = llm.writers(instant(config.recorded_at))
-            return result(recorder, opening.generate(kit.flywheel, recorder, kit.cycles(context), writers))
+            at = instant(config.recorded_at)
+            now = at or datetime.now(UTC)
+            shown = opening.generate(kit.flywheel, recorder, kit.cycles(context), llm.writers(at), now=now)
+            return result(recorder, shown)
 
     return generated_outputs
 

@@ -185,7 +185,9 @@ def design(docs: list[Doc], vectors: np.ndarray | None = None) -> Design:
 @lru_cache(maxsize=4)
 def _design(docs: tuple[Doc, ...], vectors: bytes, dimensions: int) -> Design:
     kinds = ["words", "chars"] + (["segment_words"] if len({segment for segment, _ in docs}) > 1 else [])
-    blocks = tuple(TermBlock.fit(kind, docs, min_docs=3 if kind == "chars" else 2, max_terms=40_000) for kind in kinds)
+    fitted = (TermBlock.fit(kind, docs, min_docs=3 if kind == "chars" else 2, max_terms=40_000) for kind in kinds)
+    # A family without a single term would leave no row behind, and so not come back from the lake.
+    blocks = tuple(block for block in fitted if block.terms)
     raw = style_matrix([text for _, text in docs])
     centre, spread = raw.mean(axis=0).astype(np.float32), raw.std(axis=0).astype(np.float32)
     style = standardised([text for _, text in docs], centre, spread)

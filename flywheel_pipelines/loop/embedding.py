@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 
 import pyarrow as pa
 
@@ -68,13 +68,14 @@ def vector_partitions(store: Lake, flywheel: str, window: CycleWindow) -> list[t
 class CycleVectors:
     """The vectors of one cycle that is being opened. `shown` says what was computed.
 
-    `flywheel` is the flywheel with the settings that the cycle was opened with.
+    `flywheel` is the flywheel with the settings that the cycle was opened with, `now` the instant to record.
     """
 
     flywheel: Flywheel
     store: Lake
     cycle: date
     writers: Writers
+    now: datetime
     shown: Shown = field(default_factory=dict)
 
     def of(self, texts: Sequence[str]) -> TextVectors | None:
@@ -127,9 +128,8 @@ class CycleVectors:
 
     def _append(self, hashes: list[str], vectors: list[list[float]], embedder: str, embedded: Embedded) -> None:
         """Append one batch of vectors, with what they cost."""
-        recorded_at = self.writers.now()
         batch_id = content_hash("text_embeddings", embedder, self.cycle, *hashes)
-        fact = {"batch_id": batch_id, "recorded_at": recorded_at}
+        fact = {"batch_id": batch_id, "recorded_at": self.now}
         rows = [
             {"text_hash": name, "embedding_model": embedder, "vector": vector, "source_row": number, **fact}
             for number, (name, vector) in enumerate(zip(hashes, vectors, strict=True), start=1)

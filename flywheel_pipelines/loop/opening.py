@@ -130,7 +130,9 @@ def pin_manifest(
     return {"carried_in": manifest.to_pylist()[0] if manifest.num_rows else {}}
 
 
-def generate(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date], writers: Writers) -> Shown:
+def generate(
+    flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date], writers: Writers, *, now: datetime
+) -> Shown:
     """`generated_outputs`: every candidate, with the prediction made before any feedback."""
     store, shown = recorder.store, Shown()
     for cycle in cycles:
@@ -138,7 +140,7 @@ def generate(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date], wri
         opened = opened_with(flywheel, manifest)
         read = [(tables.CYCLE_MANIFEST, cycle)]
         # Before anything is asked: what cannot be ranked must not be paid.
-        vectors = CycleVectors(opened, store, cycle, writers)
+        vectors = CycleVectors(opened, store, cycle, writers, now)
         predictor = partial(_predictor, store, opened.name, manifest, vectors)
         if opened.writer is not None:
             prompts = pinned_prompts(store, opened.name, manifest)

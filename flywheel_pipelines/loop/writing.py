@@ -57,11 +57,6 @@ class Writers(Protocol):
         """Sentence embeddings of texts that are not blank, as the scoring model's settings want them."""
         ...
 
-    @property
-    def now(self) -> Callable[[], datetime]:
-        """The clock: what is recorded as the instant of a fact."""
-        ...
-
 
 @dataclass(frozen=True)
 class ProviderWriters:

@@ -7,8 +7,8 @@ and the request ledger. Not here: writing (`llm/offline`), or the ordinary way o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Sequence
+from datetime import date
 
 import numpy as np
 
@@ -55,8 +55,3 @@ class DirectWriters:
         size = {"dimensions": spec.embedding_dimensions} if spec.embedding_dimensions else {}
         answer = embeddings({"model": OFFLINE_MODEL, "input": list(texts), **size})
         return Embedded(np.array([entry["embedding"] for entry in answer["data"]]))
-
-    @property
-    def now(self) -> Callable[[], datetime]:
-        """See `loop.writing.Writers`."""
-        return lambda: datetime.now(UTC)
