@@ -7,6 +7,7 @@ the prior makes of them is fitted on those pairs. The control hands the texts of
 from __future__ import annotations
 
 from datetime import date, timedelta
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ N_CYCLES = 16
 SEEDS = range(6)
 
 
+@cache
 def history(seed: int, *, shuffled: bool) -> pd.DataFrame:
     """Outputs of N_CYCLES cycles with what was predicted of them before they were measured."""
     rng = np.random.default_rng(seed)
