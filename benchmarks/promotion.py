@@ -1,4 +1,4 @@
-"""How often a promotion is right: `python benchmarks/promotion.py PATH [--seeds 10] [--json]`.
+"""How often a promotion is right: `python -m benchmarks.promotion PATH [--seeds 10] [--embeddings local] [--json]`.
 
 PATH is an archive of A/B tests that `flywheel_pipelines.feedback.archive` can read. For k in 100, 300, 1000 the first k
 exposures of each candidate are drawn at random from all of its exposures (hypergeometric, so no success is used twice).
@@ -10,7 +10,12 @@ the rest) is. Both are printed.
 Three rules. `observed`: above the mean of the brief on the k exposures. `plain`: the posterior with fitted
 over-dispersion that sees counts only. `content`: the posterior of `flywheel_pipelines.learning`, with the text model's
 predictions and the likeness of the texts. Everything fitted (text model, spreads, coefficient) is refitted each cycle
-on strictly earlier cycles. Standard errors take the brief as the unit: its candidates and draws are not independent.
+on strictly earlier cycles. With `--embeddings local` the text model learns from sentence embeddings, too (extra
+`embeddings`). Standard errors take the brief as the unit: its candidates and draws are not independent.
+
+At equal precision: two rules that promote at one confidence can be right unequally often, so that the one which is
+wrong more often promotes more. `content` at 0.9 is therefore also set against as many of `plain`'s most certain
+promotions as are right equally often, and the other way round. Intervals are percentiles over 400 draws of the briefs.
 
 False promotions: two rows with the same text in one brief are truly equal. Each such pair is scored as a brief of its
 own on all of its exposures, and every promotion in it is false. `content` knows that the texts are equal; the verdict
@@ -39,10 +44,12 @@ from flywheel_pipelines.cycles import Cadence
 from flywheel_pipelines.feedback.archive import find_mapping, read_archive
 from flywheel_pipelines.feedback.archive.days import DayFormat
 from flywheel_pipelines.feedback.files import read_header, read_table
+from flywheel_pipelines.learning.embedding_features import TextVectors, rounded, text_hash
 from flywheel_pipelines.learning.floor import FloorRule
 from flywheel_pipelines.learning.posterior import EmpiricalBayes, FittedPrior
 from flywheel_pipelines.learning.scoring import score_outputs
 from flywheel_pipelines.learning.text_model import fit_text_model
+from flywheel_pipelines.llm.embedding_local import embed_locally
 
 SAMPLE_SIZES = (100, 300, 1000)
 CONFIDENCES = (0.8, 0.9, 0.95)
@@ -59,22 +66,26 @@ Report = Callable[[float, str], None]
 Priors = dict[date, FittedPrior]
 
 
-def run(path: str | Path, seeds: int = 10, progress: Report | None = None) -> list[dict[str, Any]]:
+def run(
+    path: str | Path, seeds: int = 10, progress: Report | None = None, *, embeddings: str = "none"
+) -> list[dict[str, Any]]:
     """The whole benchmark, about two minutes for an archive of 5,000 candidates.
 
     Args:
         path: the archive.
         seeds: random draws per sample size.
         progress: called with the share done and what is being done.
+        embeddings: "local": the text model learns from sentence embeddings, too.
 
     Returns:
-        Rows told apart by `what`: "promotion" (by part, k, rule and confidence), "false promotion" (by rule and
-        confidence), and "requirement" (needed, found, its standard error, met). Sample sizes that no brief can spare
-        are left out.
+        Rows told apart by `what`: "promotion" (by part, k, rule and confidence), "equal precision" (by k and the rule
+        that is at 0.9), "false promotion" (by rule and confidence), and "requirement" (needed, found, its standard
+        error, met). Sample sizes that no brief can spare are left out.
     """
     report = progress or (lambda share, doing: None)
     candidates, twins = load_archive(Path(path))
-    candidates = record_predictions(candidates, report)
+    vectors = vectors_of(candidates, report) if embeddings == "local" else None
+    candidates = record_predictions(candidates, report, vectors)
     blind = candidates.assign(predicted=0.0).drop(columns="text")
     report(0.35, "fitting priors")
     priors = priors_by_cycle(candidates)
@@ -87,7 +98,9 @@ def run(path: str | Path, seeds: int = 10, progress: Report | None = None) -> li
         if not enough.any():
             continue
         draws = [_draw(choices[enough], k, priors, plain, np.random.default_rng([seed, k])) for seed in range(seeds)]
-        rows += summarise(pd.concat(draws), k, seeds)
+        drawn = pd.concat(draws)
+        rows += summarise(drawn, k, seeds)
+        rows += [at_equal_precision(drawn, k, seeds, rule) for rule in ("content", "plain")]
     rows += [row for confidence in CONFIDENCES for row in false_promotions(twins, priors, confidence)]
     report(1.0, "done")
     return rows + requirements(rows)
@@ -132,7 +145,17 @@ def _day(cycle: object) -> date:
     return pd.Timestamp(str(cycle)).date()
 
 
-def record_predictions(candidates: pd.DataFrame, report: Report) -> pd.DataFrame:
+def vectors_of(candidates: pd.DataFrame, report: Report) -> TextVectors:
+    """Sentence embeddings of all texts as they would stand in the lake; they know nothing of outcomes."""
+    texts = sorted(set(candidates["text"]))
+    parts = []
+    for start in range(0, len(texts), 100):
+        report(0.0, f"embedding {start} of {len(texts)} texts")
+        parts.append(rounded(embed_locally(texts[start : start + 100])))
+    return TextVectors("local", tuple(map(text_hash, texts)), np.concatenate(parts))
+
+
+def record_predictions(candidates: pd.DataFrame, report: Report, vectors: TextVectors | None = None) -> pd.DataFrame:
     """Fill `predicted` cycle by cycle, each from a text model that saw strictly earlier cycles only."""
     pooled = candidates.groupby("brief_id")[["numerator", "exposure"]].transform("sum")
     rate = (pooled["numerator"] + 1) / (pooled["exposure"] + 100)
@@ -142,8 +165,8 @@ def record_predictions(candidates: pd.DataFrame, report: Report) -> pd.DataFrame
     predicted, cycles = candidates["predicted"].copy(), candidates["cycle"].nunique()
     for i, (cycle, rows) in enumerate(candidates.groupby("cycle")):
         report(0.35 * i / cycles, f"predicting {cycle}")
-        model = fit_text_model(training, as_of=_day(cycle))
-        predicted[rows.index] = model.predict(rows["text"].tolist(), rows["segment"].tolist())
+        model = fit_text_model(training, as_of=_day(cycle), vectors=vectors)
+        predicted[rows.index] = model.predict(rows["text"].tolist(), rows["segment"].tolist(), vectors)
     return candidates.assign(predicted=predicted)
 
 
@@ -203,6 +226,34 @@ def summarise(frame: pd.DataFrame, k: int, seeds: int) -> list[dict[str, Any]]:
                     row["mean_predictive"] = float(promoted[f"{rule}_predictive"].mean())
                 rows.append(row)
     return rows
+
+
+def at_equal_precision(frame: pd.DataFrame, k: int, seeds: int, rule: str, confidence: float = 0.9) -> dict[str, Any]:
+    """What `rule` promotes at the confidence, and how many of the other's most certain promotions are right as often.
+
+    The other rule is given the largest number that is, wherever that puts its threshold: the choice that favours it.
+    """
+    other = "plain" if rule == "content" else "content"
+    brief = pd.factorize(frame["brief_id"])[0]
+    promoted, right = (frame[rule] >= confidence).to_numpy(), frame["right"].to_numpy(float)
+    order = np.argsort(-frame[other].to_numpy(), kind="stable")
+
+    def compare(weight: np.ndarray) -> tuple[float, float, float]:
+        own = weight * promoted
+        precision = (own * right).sum() / max(own.sum(), 1e-9)
+        counted, hits = np.cumsum(weight[order]), np.cumsum((weight * right)[order])
+        enough = hits >= precision * counted - 1e-9
+        # The first few may be right by luck; where none are, there is no threshold of equal precision.
+        found = counted[enough]
+        return float(own.sum()), float(precision), float(found.max()) if len(found) else 0.0
+
+    n, precision, n_other = compare(np.ones(len(frame)))
+    random, n_briefs = np.random.default_rng(k), int(brief.max()) + 1
+    draws = [compare(random.multinomial(n_briefs, np.full(n_briefs, 1 / n_briefs))[brief]) for _ in range(400)]
+    lower, upper = np.percentile([own / max(others, 1.0) for own, _, others in draws], [5, 95])
+    row = {"what": "equal precision", "k": k, "rule": rule, "confidence": confidence, "right": precision}
+    row |= {"promotions": n / seeds, "other": other, "other_promotions": n_other / seeds}
+    return row | {"ratio": n / max(n_other, 1.0), "ratio_lower": float(lower), "ratio_upper": float(upper)}
 
 
 def _share(yes: pd.Series, brief: pd.Series) -> tuple[float | None, float | None]:
@@ -280,6 +331,11 @@ def tables(rows: list[dict[str, Any]]) -> list[Table]:
                   and row["confidence"] == 0.9}  # fmt: skip
         cells = [(chosen[part]["right"], chosen[part]["right_se"], chosen[part]["promotions"]) for part in PARTS[1:]]
         halves.add_row(str(k), *(f"{_percent(right, error)} ({count:.1f})" for right, error, count in cells))
+    even = Table("k", "rule at 0.9", "right", "promoted", "other, right as often", "ratio", title="At equal precision")
+    for row in (row for row in rows if row["what"] == "equal precision"):
+        interval = f"{row['ratio']:.2f} [{row['ratio_lower']:.2f}, {row['ratio_upper']:.2f}]"
+        promoted = (f"{row[name]:.1f}" for name in ("promotions", "other_promotions"))
+        even.add_row(str(row["k"]), row["rule"], _percent(row["right"]), *promoted, interval)
     equal = Table("rule", "confidence", "pairs", "promoted", title="Truly equal outputs promoted over their twin")
     for row in (row for row in rows if row["what"] == "false promotion"):
         cells = [row["rule"], str(row["confidence"]), str(row["pairs"]), _percent(row["share"], row["share_se"])]
@@ -288,7 +344,7 @@ def tables(rows: list[dict[str, Any]]) -> list[Table]:
     for row in (row for row in rows if row["what"] == "requirement"):
         met = "[green]met" if row["met"] else "[red]not met"
         verdict.add_row(row["name"], row["needed"], _percent(row["found"], row["se"]), met)
-    return [main, halves, equal, verdict]
+    return [main, halves, even, equal, verdict]
 
 
 def _percent(value: float | None, error: float | None = None) -> str:
@@ -302,6 +358,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="How often a promotion is right, on an archive of A/B tests.")
     parser.add_argument("path", help="archive: CSV, CSV.gz or Parquet")
     parser.add_argument("--seeds", type=int, default=10, help="random draws per sample size (default 10)")
+    parser.add_argument(
+        "--embeddings", choices=("none", "local"), default="none", help="local: learn from sentence embeddings, too"
+    )
     parser.add_argument("--json", action="store_true", help="a JSON list instead of tables")
     arguments = parser.parse_args()
     with Progress(console=Console(stderr=True), transient=True) as bar:
@@ -310,6 +369,7 @@ def main() -> None:
             arguments.path,
             arguments.seeds,
             lambda share, doing: bar.update(task, completed=share, description=doing),
+            embeddings=arguments.embeddings,
         )
     if arguments.json:
         print(json.dumps(rows, indent=2))

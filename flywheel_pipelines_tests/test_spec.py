@@ -105,6 +105,15 @@ IMPOSSIBLE = {
     "more_than_equal": ("corpus.near_duplicate", 1.1, "1.1", "less than or equal to 1"),
     "section_is_a_list": ("corpus", [1], "[1]", "dictionary"),
     "refresh": ("prompt.refresh", "magic", "'magic'", "references"),
+    "embeddings": ("scoring_model.embeddings", "magic", "'magic'", "'local'"),
+    "endpoint_of_no_model": ("scoring_model.embeddings", "endpoint", "endpoint", "needs embedding_model"),
+    "model_of_no_endpoint": (
+        "scoring_model.embedding_model",
+        "m",
+        "embedding_model",
+        "has no use with embeddings: none",
+    ),
+    "flat_embeddings": ("scoring_model.embedding_dimensions", 1, "found 1", "greater than or equal to 2"),
     "model_window": ("scoring_model.window", 10**6, "1000000", "less than or equal to 1040"),
 }
 
@@ -290,3 +299,18 @@ def test_any_value_of_any_key_is_accepted_or_refused_in_words(value: object, key
         parse_spec(changed(key, value), FILE)
     except SpecError as error:
         assert key.split(".")[0] in str(error)
+
+
+@pytest.mark.parametrize(
+    ("section", "embedder"),
+    [
+        ({}, None),
+        ({"embeddings": "local"}, "local/all-MiniLM-L6-v2"),
+        ({"embeddings": "endpoint", "embedding_model": "m"}, "endpoint/m"),
+        ({"embeddings": "endpoint", "embedding_model": "m", "embedding_dimensions": 256}, "endpoint/m/256"),
+    ],
+)
+def test_vectors_are_told_apart_by_where_they_come_from_model_and_length(
+    section: dict[str, Any], embedder: str | None
+) -> None:
+    assert parse_spec(changed("scoring_model", section), FILE).scoring_model.embedder == embedder

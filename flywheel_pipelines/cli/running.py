@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from flywheel_pipelines.report.page import FlywheelReport
     from flywheel_pipelines.simulation.replay import Feedback
     from flywheel_pipelines.simulation.report import ReplayReport
+    from flywheel_pipelines.spec import Embeddings
 
 DEMO_FLYWHEELS = ["content", "outreach"]
 
@@ -109,16 +110,36 @@ def replay(
     feedback: Annotated[
         str, typer.Option(help="full: all candidates are measured. partial: the chosen one and one control.")
     ] = "full",
+    embeddings: Annotated[
+        str | None,
+        typer.Option(help="none, local (extra `embeddings`) or endpoint, instead of what the YAML says."),
+    ] = None,
+    embedding_model: Annotated[
+        str | None, typer.Option(help="With --embeddings endpoint: the model's name, as its endpoint knows it.")
+    ] = None,
     flywheel: FlywheelName = ARCHIVE_FLYWHEEL,
     as_json: Json = False,
 ) -> None:
     """Replay an archive week by week: choose before the clicks are read, learn after."""
     if feedback not in {"full", "partial"}:
         raise FlywheelError(f"--feedback: found {feedback!r}; allowed are full and partial.")
-    _replay(file, mapping, feedback, flywheel, as_json=as_json)  # type: ignore[arg-type]
+    if embeddings not in {None, "none", "local", "endpoint"}:
+        raise FlywheelError(f"--embeddings: found {embeddings!r}; allowed are none, local and endpoint.")
+    if (embeddings == "endpoint") != (embedding_model is not None):
+        raise FlywheelError("--embeddings endpoint and --embedding-model go together; write both or neither.")
+    chosen = (embeddings, embedding_model)
+    _replay(file, mapping, feedback, flywheel, chosen, as_json=as_json)  # type: ignore[arg-type]
 
 
-def _replay(file: Path, mapping: Path | None, feedback: Feedback, flywheel: str, *, as_json: bool) -> None:
+def _replay(
+    file: Path,
+    mapping: Path | None,
+    feedback: Feedback,
+    flywheel: str,
+    embeddings: tuple[Embeddings | None, str | None] = (None, None),
+    *,
+    as_json: bool,
+) -> None:
     from flywheel_pipelines.simulation.report import replay_and_report
 
     paths = DataPaths.from_environment()
@@ -131,6 +152,8 @@ def _replay(file: Path, mapping: Path | None, feedback: Feedback, flywheel: str,
             paths=paths,
             is_synthetic=False,
             on_cycle=on_cycle,
+            embeddings=embeddings[0],
+            embedding_model=embeddings[1],
         )
     if as_json:
         print_json(report.as_dict())

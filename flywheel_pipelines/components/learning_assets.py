@@ -16,7 +16,7 @@ from flywheel_pipelines.components.momentum_asset import momentum_asset
 from flywheel_pipelines.components.production_assets import instant
 from flywheel_pipelines.components.resources import LakeResource
 from flywheel_pipelines.lake import tables
-from flywheel_pipelines.loop import closing
+from flywheel_pipelines.loop import closing, fitting
 
 
 class CloseConfig(dg.Config):
@@ -83,11 +83,11 @@ def _scoring_model(kit: AssetKit) -> dg.AssetsDefinition:
         tables.SCORING_MODEL,
         deps=[kit.window(tables.SCORED_OUTPUTS, kit.spec.scoring_model.window)],
         many_cycles_per_run=True,
-        also_writes=[tables.SCORING_MODEL_TERMS],
+        also_writes=[tables.SCORING_MODEL_TERMS, tables.SCORING_MODEL_SKILL],
     )
     def scoring_model(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
         with kit.step(lake) as recorder:
-            return result(recorder, closing.fit_model(kit.flywheel, recorder, kit.cycles(context)))
+            return result(recorder, fitting.fit_model(kit.flywheel, recorder, kit.cycles(context)))
 
     return scoring_model
 

@@ -32,6 +32,10 @@ class OpenConfig(dg.Config):
     """off: everything measured is fed back, in this cycle. The control that shows what a floor is good for."""
     is_synthetic: bool = False
     """Declares that the cycle runs on synthetic or simulated data."""
+    embeddings: str | None = None
+    """none, local or endpoint, instead of what scoring_model.embeddings says, for this cycle."""
+    embedding_model: str | None = None
+    """With embeddings: endpoint, the model's name as its endpoint knows it."""
 
     def options(self) -> OpenOptions:
         """The same as the loop's own options."""
@@ -43,6 +47,8 @@ class OpenConfig(dg.Config):
             publish=self.publish,
             floor=self.floor,
             is_synthetic=self.is_synthetic,
+            embeddings=self.embeddings,
+            embedding_model=self.embedding_model,
         )
 
 
@@ -96,8 +102,10 @@ def _generated_outputs(kit: AssetKit) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: ProduceConfig, lake: LakeResource, llm: LlmResource
     ) -> dg.MaterializeResult:
         with kit.step(lake) as recorder:
-            writers = llm.writers(instant(config.recorded_at))
-            return result(recorder, opening.generate(kit.flywheel, recorder, kit.cycles(context), writers))
+            at = instant(config.recorded_at)
+            now = at or datetime.now(UTC)
+            shown = opening.generate(kit.flywheel, recorder, kit.cycles(context), llm.writers(at), now=now)
+            return result(recorder, shown)
 
     return generated_outputs
 

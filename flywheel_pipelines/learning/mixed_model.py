@@ -19,13 +19,14 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from flywheel_pipelines.learning.embedding_features import centre_of, centred
 from flywheel_pipelines.learning.text_features import STYLE_FEATURES, Doc, TermBlock, style_matrix
 
 TEXT_SHARE = 0.7
 """Prior variance of the text's effect, as a share of the true variance within a brief, for each whole of
 VARIANCE_SHARES. Picking it by hold-out in every cycle was tried and dropped: the optimum is flat, the pick is noise."""
-VARIANCE_SHARES = {"words": 1 / 3, "chars": 1 / 3, "segment_words": 1 / 3, "style": 1 / 6}
-"""How the families of terms share it."""
+VARIANCE_SHARES = {"words": 1 / 3, "chars": 1 / 3, "segment_words": 1 / 3, "style": 1 / 6, "embedding": 1 / 3}
+"""How the families of features share it. An embedding is one more view of the whole text, so it gets what words get."""
 SAME_TEXT_SHARE, REST_SHARE = 0.4, 0.3
 """Variance of what a text does beyond its features, and of what one publication of it does, in the same unit."""
 WITHIN_SHARE = 0.75
@@ -70,6 +71,29 @@ class Design:
     blocks: tuple[TermBlock, ...]
     centre: np.ndarray
     spread: np.ndarray
+    embedding_centre: np.ndarray
+
+    @property
+    def columns(self) -> dict[str, slice]:
+        """Where each family of features stands in the matrix."""
+        sizes = {block.kind: len(block.terms) for block in self.blocks}
+        sizes |= {"style": len(STYLE_FEATURES), "embedding": len(self.embedding_centre)}
+        found, start = {}, 0
+        for kind, size in sizes.items():
+            if size:
+                found[kind] = slice(start, start + size)
+            start += size
+        return found
+
+    @property
+    def prior(self) -> float:
+        """Prior variance of a text's effect, as a multiple of the share that its families have a part in."""
+        return sum(VARIANCE_SHARES[kind] for kind in self.columns if kind != "segment_words")
+
+    def without_embedding(self) -> Design:
+        """The same features but for the embedding."""
+        size, nothing = self.columns["style"].stop, self.embedding_centre[:0]
+        return Design(self.matrix[:, :size], self.blocks, self.centre, self.spread, nothing)
 
 
 def prepare(window: pd.DataFrame, *, by_choice: bool = True) -> Window:
@@ -147,23 +171,35 @@ def _variances_between(
     return WITHIN_SHARE * rest, (1 - WITHIN_SHARE) * rest, tuple(levels)
 
 
-def design(docs: list[Doc]) -> Design:
-    """Vocabularies and style of the distinct documents, with columns scaled to their prior variances."""
-    return _design(tuple(docs))
+def design(docs: list[Doc], vectors: np.ndarray | None = None) -> Design:
+    """Vocabularies, style and embedding of the distinct documents, with columns scaled to their prior variances.
+
+    `vectors` are the sentence embeddings of the documents, shape (n docs, dimensions), NaN where there is none; None
+    goes without.
+    """
+    vectors = np.zeros((len(docs), 0), np.float32) if vectors is None else vectors.astype(np.float32)
+    return _design(tuple(docs), vectors.tobytes(), vectors.shape[1])
 
 
 # Late feedback closes the last cycles again: other outcomes of the same documents.
 @lru_cache(maxsize=4)
-def _design(docs: tuple[Doc, ...]) -> Design:
+def _design(docs: tuple[Doc, ...], vectors: bytes, dimensions: int) -> Design:
     kinds = ["words", "chars"] + (["segment_words"] if len({segment for segment, _ in docs}) > 1 else [])
-    blocks = tuple(TermBlock.fit(kind, docs, min_docs=3 if kind == "chars" else 2, max_terms=40_000) for kind in kinds)
+    fitted = (TermBlock.fit(kind, docs, min_docs=3 if kind == "chars" else 2, max_terms=40_000) for kind in kinds)
+    # A family without a single term would leave no row behind, and so not come back from the lake.
+    blocks = tuple(block for block in fitted if block.terms)
     raw = style_matrix([text for _, text in docs])
     centre, spread = raw.mean(axis=0).astype(np.float32), raw.std(axis=0).astype(np.float32)
     style = standardised([text for _, text in docs], centre, spread)
     parts = [block.transform(docs) * VARIANCE_SHARES[block.kind] ** 0.5 for block in blocks]
-    # Sparse although it is dense: sparse products add in a fixed order whatever the number of threads.
+    # Sparse although they are dense: sparse products add in a fixed order whatever the number of threads.
     parts.append(sparse.csr_matrix(style * (VARIANCE_SHARES["style"] / style.shape[1]) ** 0.5))
-    return Design(sparse.csr_matrix(sparse.hstack(parts)), blocks, centre, spread)
+    embedded = np.frombuffer(vectors, np.float32).reshape(len(docs), dimensions)
+    embedding_centre = centre_of(embedded)
+    if dimensions:
+        # Vectors have unit length, as rows of terms have: the coefficients of both have the same prior variance.
+        parts.append(sparse.csr_matrix(centred(embedded, embedding_centre) * VARIANCE_SHARES["embedding"] ** 0.5))
+    return Design(sparse.csr_matrix(sparse.hstack(parts)), blocks, centre, spread, embedding_centre)
 
 
 def standardised(texts: Sequence[str], centre: np.ndarray, spread: np.ndarray) -> np.ndarray:
@@ -196,7 +232,7 @@ def _solve(data: Window, design: Design, rows: np.ndarray) -> np.ndarray:
             image = image + spread * np.bincount(codes, x)[codes]
         return image
 
-    inverse = 1 / (diagonal + same + text * sum(VARIANCE_SHARES[kind] for kind in ("words", "chars", "style")))
+    inverse = 1 / (diagonal + same + text * design.prior)
     shrink = data.between / (1 + data.between * np.bincount(brief, inverse))
 
     def precondition(r: np.ndarray) -> np.ndarray:
@@ -221,18 +257,19 @@ def _solve(data: Window, design: Design, rows: np.ndarray) -> np.ndarray:
 
 def unscaled(design: Design, weights: np.ndarray) -> dict[str, Any]:
     """Weights of the scaled design back on the features themselves, as float32 rounded to six decimals."""
-    coefficients, start = [], 0
-    for block in design.blocks:
-        stop = start + len(block.terms)
-        coefficients.append(np.round(weights[start:stop] * VARIANCE_SHARES[block.kind] ** 0.5, 6).astype(np.float32))
-        start = stop
-    style = weights[start:] * (VARIANCE_SHARES["style"] / len(STYLE_FEATURES)) ** 0.5
+
+    def of(kind: str, per: int = 1) -> np.ndarray:
+        part = weights[design.columns.get(kind, slice(0, 0))] * (VARIANCE_SHARES[kind] / per) ** 0.5
+        return np.round(part, 6).astype(np.float32)
+
     return {
         "blocks": design.blocks,
-        "coefficients": tuple(coefficients),
+        "coefficients": tuple(of(block.kind) for block in design.blocks),
         "style_centre": design.centre,
         "style_scale": design.spread,
-        "style_coefficients": np.round(style, 6).astype(np.float32),
+        "style_coefficients": of("style", len(STYLE_FEATURES)),
+        "embedding_centre": design.embedding_centre,
+        "embedding_coefficients": of("embedding"),
     }
 
 

@@ -1,7 +1,8 @@
 """The scoring model as rows of the lake, and back.
 
 Here: `TextModel` to the contracts `scoring_model` (one row) and `scoring_model_terms` (one row a term), without loss: a
-model read back predicts bit-identically. Not here: fitting and predicting (`text_model`).
+model read back predicts bit-identically; and to `scoring_model_skill`, its account of itself (one row a family of
+features). Not here: fitting and predicting (`text_model`).
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flywheel_pipelines.lake.tables import SCORING_MODEL, SCORING_MODEL_TERMS
+from flywheel_pipelines.lake.tables import SCORING_MODEL, SCORING_MODEL_SKILL, SCORING_MODEL_TERMS
+from flywheel_pipelines.learning.embedding_features import TextVectors
 from flywheel_pipelines.learning.text_features import STYLE_FEATURES
 from flywheel_pipelines.learning.text_model import TextModel, fit_text_model
 
-STYLE = "style"
+STYLE, EMBEDDING = "style", "embedding"
 
 
-def fit_scoring_model(scored: pa.Table, published: pa.Table, *, as_of: date, window: int) -> TextModel:
+def fit_scoring_model(
+    scored: pa.Table, published: pa.Table, *, as_of: date, window: int, vectors: TextVectors | None = None
+) -> TextModel:
     """Fit on judged outputs.
 
     Args:
@@ -30,12 +34,13 @@ def fit_scoring_model(scored: pa.Table, published: pa.Table, *, as_of: date, win
         published: rows of `published_outputs` with `cycle`, over the same window; they hold the texts.
         as_of: the cycle the model is for; only cycles before it count.
         window: how many cycles back it looks.
+        vectors: sentence embeddings of the texts, as stored; None learns from words and style alone.
     """
     texts = published.select(["output_id", "text"]).to_pandas().drop_duplicates("output_id")
     columns = ["output_id", "brief_id", "segment", "cycle", "exposure", "observed", "sampling_variance"]
     judged = scored.select(columns).to_pandas()
     training = judged[judged["exposure"] > 0].merge(texts, on="output_id", validate="one_to_one")
-    return fit_text_model(_with_variance(training), as_of=as_of, window_cycles=window)
+    return fit_text_model(_with_variance(training), as_of=as_of, window_cycles=window, vectors=vectors)
 
 
 def _with_variance(training: pd.DataFrame) -> pd.DataFrame:
@@ -72,6 +77,8 @@ def model_to_tables(model: TextModel, known_at: datetime | None) -> tuple[pa.Tab
         "holdout_hit_rate": model.holdout_hit_rate,
         "holdout_chance": model.holdout_chance,
         "holdout_briefs": model.holdout_briefs,
+        "embedding_model": model.embedding_model or None,
+        "n_without_vector": model.n_without_vector,
         "settings": json.dumps(scalars, sort_keys=True),
     }
     return pa.Table.from_pylist([row], schema=SCORING_MODEL.schema), _terms(record)
@@ -104,7 +111,37 @@ def _terms(record: dict[str, Any]) -> pa.Table:
             "scale": record["style_scale"],
         }
         parts.append(pa.table(style, schema=schema))
+    if record.get("embedding_coefficients"):
+        size = len(record["embedding_coefficients"])
+        embedding = {
+            "kind": [EMBEDDING] * size,
+            # Padded, so that they sort as they count.
+            "term": [f"{number:05d}" for number in range(size)],
+            "coefficient": record["embedding_coefficients"],
+            "idf": [None] * size,
+            "centre": record["embedding_centre"],
+            "scale": [None] * size,
+        }
+        parts.append(pa.table(embedding, schema=schema))
     return pa.concat_tables(parts) if parts else schema.empty_table()
+
+
+def skill_rows(model: TextModel) -> pa.Table:
+    """The rows of `scoring_model_skill`; none where nothing could be held out."""
+    rows = [
+        {
+            "block": skill.block,
+            "model_version": model.version,
+            "holdout_first": model.holdout_first,
+            "holdout_briefs": model.holdout_briefs,
+            "correlation": skill.correlation,
+            "z": skill.z,
+            "hit_rate": skill.hit_rate,
+            "chance": skill.chance,
+        }
+        for skill in model.skills
+    ]
+    return pa.Table.from_pylist(rows, schema=SCORING_MODEL_SKILL.schema)
 
 
 def model_from_tables(row: dict[str, Any], terms: pa.Table) -> TextModel:
@@ -116,6 +153,11 @@ def model_from_tables(row: dict[str, Any], terms: pa.Table) -> TextModel:
             frame = part.to_pandas().set_index("term").loc[list(STYLE_FEATURES)]
             for name, source in (("coefficients", "coefficient"), ("centre", "centre"), ("scale", "scale")):
                 record[f"style_{name}"] = frame[source].to_numpy(np.float32)
+            continue
+        if kind == EMBEDDING:
+            ordered = part.sort_by("term")
+            for name, source in (("coefficients", "coefficient"), ("centre", "centre")):
+                record[f"embedding_{name}"] = ordered.column(source).to_numpy().astype(np.float32)
             continue
         # Terms are kept sorted, in the file as in the model.
         ordered = part.sort_by("term")

@@ -17,6 +17,9 @@ A text that was published several times has an effect of its own, so that it doe
 about its words each time. Variances are estimated by moments from the window, so nothing is tuned to a metric's scale.
 The most recent slice of the window, predicted from what came before, says whether the model has shown any skill. With
 too little to learn from, it predicts zeros and says so.
+
+Sentence embeddings, where there are any, are one more family of text features. A text without a vector is taken to be
+the mean text: its words are all that is known of it.
 """
 
 from __future__ import annotations
@@ -31,7 +34,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from flywheel_pipelines.learning.held_out import held_out_between, held_out_within
+from flywheel_pipelines.learning.embedding_features import TextVectors, centred
+from flywheel_pipelines.learning.held_out import BlockSkill, held_out_between, held_out_within
 from flywheel_pipelines.learning.mixed_model import (
     VARIANCE_SHARES,
     design,
@@ -49,6 +53,10 @@ MIN_BRIEFS = 40
 """Without choices, briefs it takes: one output says far less against those of other briefs than beside its own."""
 SKILL_Z = 1.645
 """Standard errors above no skill at which the model calls itself skilled: 5%, one-sided."""
+EMBEDDING_FIELDS = ("embedding_model", "embedding_centre", "embedding_coefficients", "n_without_vector")
+ARRAYS = ("style_centre", "style_scale", "style_coefficients", "embedding_centre", "embedding_coefficients")
+APART = ("blocks", "coefficients", "skills")
+"""Fields that a record does not hold as they are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,19 +91,37 @@ class TextModel:
     style_centre: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     style_scale: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     style_coefficients: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    embedding_model: str = ""
+    """Whose vectors it learned from; empty without."""
+    n_without_vector: int = 0
+    """Distinct texts of the window that had none."""
+    embedding_centre: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    embedding_coefficients: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    skills: tuple[BlockSkill, ...] = ()
+    """Of the model and of its parts, on the held-out briefs; not part of what a prediction depends on."""
 
-    def predict(self, texts: Sequence[str], segments: Sequence[str] | None = None) -> np.ndarray:
-        """Expected relative outcome of each text, shape (n,), float64; zeros where there was too little to learn."""
+    def predict(
+        self, texts: Sequence[str], segments: Sequence[str] | None = None, vectors: TextVectors | None = None
+    ) -> np.ndarray:
+        """Expected relative outcome of each text, shape (n,), float64; zeros where there was too little to learn.
+
+        `vectors` are the stored embeddings; a text that has none there, or none by `embedding_model`, counts as the
+        mean text.
+        """
         docs = list(zip(segments if segments is not None else [""] * len(texts), texts, strict=True))
         score = np.zeros(len(docs))
-        if not self.blocks or not docs:
+        if not len(self.style_coefficients) or not docs:
             return score
         for block, coefficients in zip(self.blocks, self.coefficients, strict=True):
             score += block.transform(docs) @ coefficients.astype(np.float64)
         style = standardised(texts, self.style_centre, self.style_scale)
         # A sum, not `@`: BLAS may add in another order for another number of rows, and a stored prediction must
         # come out the same whether its text was scored alone or in a batch.
-        return score + (style * self.style_coefficients.astype(np.float64)).sum(axis=1)
+        score = score + (style * self.style_coefficients.astype(np.float64)).sum(axis=1)
+        if vectors is None or not self.embedding_model or not _fits(vectors, self):
+            return score
+        embedded = centred(vectors.of(texts), self.embedding_centre)
+        return score + (embedded * self.embedding_coefficients.astype(np.float64)).sum(axis=1)
 
     def top_terms(self, n: int = 10) -> pd.DataFrame:
         """The `n` strongest words, pairs and style features in each direction: columns kind, term, coefficient."""
@@ -112,7 +138,7 @@ class TextModel:
         record: dict[str, Any] = {"version": self.version}
         for item in fields(self):
             value = getattr(self, item.name)
-            if item.name in ("blocks", "coefficients"):
+            if item.name in APART or self._goes_without(item.name):
                 continue
             if isinstance(value, np.ndarray):
                 value = value.tolist()
@@ -128,10 +154,10 @@ class TextModel:
         """Inverse of `to_record`, predicts bit-identically; ValueError when the content does not match its hash."""
         values: dict[str, Any] = {}
         for item in fields(cls):
-            if item.name in ("blocks", "coefficients"):
+            if item.name in APART or (item.name in EMBEDDING_FIELDS and item.name not in record):
                 continue
             value = record[item.name]
-            if item.name.startswith("style_"):
+            if item.name in ARRAYS:
                 value = np.array(value, dtype=np.float32)
             elif item.name in ("as_of", "window_first", "window_last", "holdout_first") and isinstance(value, str):
                 value = date.fromisoformat(value)
@@ -159,6 +185,8 @@ class TextModel:
             if item.name == "blocks":
                 for block in value:
                     digest.update(json.dumps([block.kind, block.terms]).encode() + block.idf.tobytes())
+            elif item.name == "skills" or self._goes_without(item.name):
+                continue
             elif item.name == "coefficients":
                 digest.update(b"".join(array.tobytes() for array in value))
             else:
@@ -166,8 +194,18 @@ class TextModel:
                 digest.update(item.name.encode() + content)
         return digest.hexdigest()
 
+    def _goes_without(self, name: str) -> bool:
+        """Whether a field is about embeddings where there are none: such a model is what it was before there were."""
+        return name in EMBEDDING_FIELDS and not self.embedding_model
 
-def fit_text_model(training: pd.DataFrame, *, as_of: date, window_cycles: int = 104) -> TextModel:
+
+def _fits(vectors: TextVectors, model: TextModel) -> bool:
+    return vectors.model == model.embedding_model and vectors.dimensions == len(model.embedding_centre)
+
+
+def fit_text_model(
+    training: pd.DataFrame, *, as_of: date, window_cycles: int = 104, vectors: TextVectors | None = None
+) -> TextModel:
     """Learn from the outcomes of the last `window_cycles` cycles that lie strictly before `as_of`.
 
     Args:
@@ -177,6 +215,7 @@ def fit_text_model(training: pd.DataFrame, *, as_of: date, window_cycles: int = 
             index do not matter. Rows on or after `as_of` are ignored, so it is safe to pass too much.
         as_of: the cycle the model is for.
         window_cycles: how many distinct cycles back it looks; bounds the cost of a close.
+        vectors: sentence embeddings of the texts; None, or none of these texts: words and style alone.
 
     Raises:
         ValueError: a column is missing, or value or variance is not finite or negative where it may not be.
@@ -202,20 +241,34 @@ def fit_text_model(training: pd.DataFrame, *, as_of: date, window_cycles: int = 
         return TextModel(scale="log", skilled=False, reason=_too_little(**facts), **facts)
     data = prepare(window, by_choice=by_choice)
     facts |= {"scale": data.scale, "within_sd": round(data.within**0.5, 6), "between_sd": round(data.between**0.5, 6)}
-    features = design(data.docs)
+    embedded = _embedded(data.docs, vectors)
+    features = design(data.docs, embedded)
+    if vectors is not None and embedded is not None:
+        facts |= {"embedding_model": vectors.model, "n_without_vector": int(np.isnan(embedded[:, 0]).sum())}
     if by_choice:
-        facts |= held_out_within(data, features, window["value"].to_numpy(float))
+        held_out = held_out_within(data, features, window["value"].to_numpy(float))
     else:
-        facts |= held_out_between(data, features)
+        held_out = held_out_between(data, features)
+    facts |= held_out.facts | {"skills": held_out.skills}
     skilled = facts["holdout_z"] >= SKILL_Z
     compared = "within-brief" if by_choice else "between-brief"
     judged = f"{compared} correlation {facts['holdout_correlation']:.2f} on {facts['holdout_briefs']} held-out briefs"
     if not skilled:
         judged = f"no skill shown out of time yet: {judged}"
+    if facts.get("n_without_vector"):
+        judged += f"; {facts['n_without_vector']} of {len(data.docs)} texts had no vector and count as the mean text"
     # Unproven predictions are given all the same: a choice by a weak guess is on average no worse than one at random,
     # and what weight a prediction deserves as a prior is fitted on outcomes where it is used (`posterior`).
     weights = text_weights(data, features, np.ones(len(data.y), dtype=bool))
     return TextModel(skilled=skilled, reason=judged, **facts, **unscaled(features, weights))
+
+
+def _embedded(docs: Sequence[tuple[str, str]], vectors: TextVectors | None) -> np.ndarray | None:
+    """Vectors of the documents; None where not one has any."""
+    if vectors is None or not vectors.dimensions:
+        return None
+    found = vectors.of([text for _, text in docs])
+    return None if np.isnan(found).all() else found
 
 
 def _too_little(n_briefs: int, n_choice_briefs: int, **_: Any) -> str:

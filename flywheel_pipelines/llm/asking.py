@@ -210,7 +210,7 @@ def _ask_pending(
         on_done=on_done,
     )
     try:
-        _run(run.ask(pending))
+        run_to_end(run.ask(pending))
     except FlywheelError:
         # In SQL at once, for whoever looks for the reason. After a kill or an interrupt the next run does it.
         ledger.land()
@@ -235,7 +235,7 @@ def _estimate(pending: Sequence[ChatRequest], settings: AskSettings, experience:
     )
 
 
-def _run(coroutine: Coroutine[Any, Any, T]) -> T:
+def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run to the end, in a thread of its own where an event loop is running already."""
     try:
         asyncio.get_running_loop()

@@ -64,13 +64,51 @@ class Verdict:
 
 def judge(reply: Reply, check: AnswerCheck, sent: Mapping[str, Any]) -> Verdict:
     """What a reply means. `sent` is the body that it answers: what it did not contain cannot have been refused."""
+    if (common := judge_common(reply)) is not None:
+        return common
+    if reply.status is not None and reply.status < 300:
+        return _judge_answer(reply.body, check)
+    return _judge_error(reply, sent)
+
+
+def judge_common(reply: Reply) -> Verdict | None:
+    """What a reply means that means the same whatever was asked for: no reply, a full quota, an endpoint to wait for.
+
+    None when it is for the question to say.
+    """
     if reply.trouble == "timeout":
         return Verdict("wait", "timeout", f"no answer within {reply.seconds:.1f} s")
     if reply.trouble == "connection" or reply.status is None:
         return Verdict("wait", "connection", f"the connection failed: {reply.detail or 'no reason given'}")
     if reply.status < 300:
-        return _judge_answer(reply.body, check)
-    return _judge_error(reply, sent)
+        return None
+    complaint = complaint_of(reply)
+    if reply.status == 402 or complaint.codes & QUOTA_CODES:
+        todo = "The account's quota is used up. Raise its limit or wait for the next period, then run again."
+        return Verdict("stop", "insufficient_quota", f"{complaint.said} {todo}")
+    if reply.status in WAIT_STATUS or reply.status >= 500:
+        result = "rate_limited" if reply.status == 429 else "server_error" if reply.status >= 500 else "conflict"
+        return Verdict("wait", result, complaint.said, retry_after=_retry_after(reply.headers))
+    return None
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """What an error says of itself: `said` for people, and the endpoint's message, codes and named parameter."""
+
+    said: str
+    message: str
+    codes: set[str]
+    parameter: str
+
+
+def complaint_of(reply: Reply) -> Complaint:
+    """What the body of an error says, whatever its form."""
+    error = reply.body.get("error", reply.body) if isinstance(reply.body, Mapping) else reply.body
+    details = error if isinstance(error, Mapping) else {"message": str(error or "")}
+    message = str(details.get("message") or details.get("detail") or _shortened(details))
+    codes = {str(details.get("code") or ""), str(details.get("type") or "")}
+    return Complaint(f"{reply.status}: {_shortened(message)}", message, codes, str(details.get("param") or ""))
 
 
 def backoff(key: str, number: int, first: float, most: float) -> float:
@@ -86,7 +124,7 @@ def _judge_answer(body: Any, check: AnswerCheck) -> Verdict:
         content = message.get("content")
     except (KeyError, IndexError, TypeError, AttributeError):
         return Verdict("unusable", "not_a_completion", f"the reply is not a chat completion: {_shortened(body)}")
-    usage = _usage(body.get("usage"))
+    usage = usage_in(body.get("usage"))
     reason = choice.get("finish_reason")
     if message.get("refusal"):
         return Verdict("item_failed", "refused", f"the model refused: {_shortened(message['refusal'])}", usage=usage)
@@ -107,22 +145,12 @@ def _judge_answer(body: Any, check: AnswerCheck) -> Verdict:
 
 
 def _judge_error(reply: Reply, sent: Mapping[str, Any]) -> Verdict:
-    status = reply.status or 0
-    error = reply.body.get("error", reply.body) if isinstance(reply.body, Mapping) else reply.body
-    details = error if isinstance(error, Mapping) else {"message": str(error or "")}
-    message = str(details.get("message") or details.get("detail") or _shortened(details))
-    codes = {str(details.get("code") or ""), str(details.get("type") or "")}
-    said = f"{status}: {_shortened(message)}"
-    if status == 402 or codes & QUOTA_CODES:
-        todo = "The account's quota is used up. Raise its limit or wait for the next period, then run again."
-        return Verdict("stop", "insufficient_quota", f"{said} {todo}")
-    if status in WAIT_STATUS or status >= 500:
-        result = "rate_limited" if status == 429 else "server_error" if status >= 500 else "conflict"
-        return Verdict("wait", result, said, retry_after=_retry_after(reply.headers))
-    if codes & ITEM_CODES or status == 413:
+    status, complaint = reply.status or 0, complaint_of(reply)
+    said = complaint.said
+    if complaint.codes & ITEM_CODES or status == 413:
         return Verdict("item_failed", "refused", f"{said}. Shorten the brief or lower producer.max_prompt_tokens.")
     if status in (400, 422):
-        return _judge_bad_request(said, message, str(details.get("param") or ""), sent)
+        return _judge_bad_request(said, complaint.message, complaint.parameter, sent)
     todo = {
         401: "Check that OPENAI_API_KEY holds a valid key of this provider.",
         403: "The key may not use this model or endpoint; ask the account's owner, or name another producer.model.",
@@ -173,7 +201,7 @@ def _until(moment: str, now: str | None) -> float | None:
         return None
 
 
-def _usage(found: Any) -> Usage | None:
+def usage_in(found: Any) -> Usage | None:
     """Tokens as the endpoint counted them; None when it did not, or counted nonsense."""
     if not isinstance(found, Mapping):
         return None

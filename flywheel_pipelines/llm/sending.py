@@ -44,12 +44,20 @@ class Sender:
     would have one request less to work on.
     """
 
-    def __init__(self, provider: Provider, concurrency: int, timeout: float, may_send: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        provider: Provider,
+        concurrency: int,
+        timeout: float,
+        may_send: Callable[[], bool] = lambda: True,
+        *,
+        path: str = PATH,
+    ) -> None:
         """Prepare the client; nothing is connected yet. `may_send` is asked once more when a slot is free."""
         import httpx2
         import openai
 
-        self._provider, self._timeout, self._may_send = provider, timeout, may_send
+        self._provider, self._timeout, self._may_send, self._path = provider, timeout, may_send, path
         self._openai, self._response_type = openai, httpx2.Response
         self._slots = asyncio.Semaphore(concurrency)
         self._departure: ContextVar[_Departure] = ContextVar("departure")
@@ -80,7 +88,7 @@ class Sender:
         try:
             async with departure.limit:
                 response = await self._clients[chosen].post(
-                    PATH,
+                    self._path,
                     body=body,
                     cast_to=self._response_type,
                     options={"headers": {"Idempotency-Key": idempotency_key}},

@@ -21,10 +21,9 @@ from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import CycleWindow, Lake
 from flywheel_pipelines.learning.corpus import build_corpus
 from flywheel_pipelines.learning.judgement import judge_cycle
-from flywheel_pipelines.learning.model_tables import fit_scoring_model, model_to_tables
 from flywheel_pipelines.learning.prompt import refresh_prompt
-from flywheel_pipelines.learning.text_model import TextModel
 from flywheel_pipelines.learning.thresholds import floor_rule, judged_by
+from flywheel_pipelines.loop.fitting import fit_model
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.loop.opening import opened_with
 from flywheel_pipelines.loop.recorder import Markdown, Recorder, Shown
@@ -119,39 +118,6 @@ def score(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) -> Sho
             decisions[decision] = int(str(decisions[decision])) + 1
         decisions["vetoed"] = int(str(decisions["vetoed"])) + sum(judged.scored["is_vetoed"].to_pylist())
     return decisions | about_decisions(store, spec.name, pa.concat_tables(flips))
-
-
-def fit_model(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) -> Shown:
-    """`scoring_model` and its terms, as the next cycle will use them."""
-    spec, store = flywheel.spec, recorder.store
-    window = spec.scoring_model.window
-    shown: Shown = {}
-    for cycle in cycles:
-        seen = flywheel.window(cycle, window)
-        model = fit_scoring_model(
-            store.read(tables.SCORED_OUTPUTS, spec.name, seen),
-            store.read(tables.PUBLISHED_OUTPUTS, spec.name, seen, columns=["output_id", "text"]),
-            as_of=shift_cycle(cycle, spec.cadence, 1),
-            window=window,
-        )
-        known = store.read(tables.PERFORMANCE_METRICS, spec.name, seen, columns=["known_at"])
-        row, terms = model_to_tables(model, max(known.column("known_at").unique().to_pylist(), default=None))
-        read = flywheel.partitions(store, tables.SCORED_OUTPUTS, seen)
-        recorder.write(tables.SCORING_MODEL_TERMS, terms, cycle, read)
-        recorder.write(tables.SCORING_MODEL, row, cycle, read)
-        if cycle == cycles[-1]:
-            shown = _about_model(model)
-    return shown
-
-
-def _about_model(model: TextModel) -> Shown:
-    strongest = [f"{term.kind} `{term.term}` {term.coefficient:+.3f}" for term in model.top_terms(8).itertuples()]
-    return {
-        "model": model.reason,
-        "holdout_hit_rate": model.holdout_hit_rate,
-        "holdout_chance": model.holdout_chance,
-        "strongest_terms": Markdown("\n".join(f"- {line}" for line in strongest) or "none"),
-    }
 
 
 def choose_references(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) -> Shown:

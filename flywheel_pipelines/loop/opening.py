@@ -23,6 +23,7 @@ from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.learning.model_tables import model_from_tables
 from flywheel_pipelines.learning.thresholds import register_threshold
+from flywheel_pipelines.loop.embedding import CycleVectors, pinned_embeddings
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.loop.prompts import pinned_prompts, register_prompts
 from flywheel_pipelines.loop.recorder import Recorder, Shown
@@ -47,6 +48,8 @@ class OpenOptions:
         publish: all or choice, for an archive producer.
         floor: "off" feeds everything back, which is the control that shows what a floor is good for.
         is_synthetic: the cycle runs on synthetic or simulated data.
+        embeddings: none, local or endpoint, for the scoring model.
+        embedding_model: the model of an endpoint.
     """
 
     allow_gap: bool = False
@@ -56,6 +59,8 @@ class OpenOptions:
     publish: str | None = None
     floor: str | None = None
     is_synthetic: bool = False
+    embeddings: str | None = None
+    embedding_model: str | None = None
 
     def applied_to(self, spec: FlywheelSpec) -> FlywheelSpec:
         """The spec that the cycle is opened with; checked again, since a combination can be impossible."""
@@ -64,6 +69,10 @@ class OpenOptions:
             changed["producer"]["publish"] = self.publish
         if self.floor is not None:
             changed["floor"] |= {"above": self.floor, "quantile": None}
+        if self.embeddings is not None:
+            idle = {} if self.embeddings == "endpoint" else {"embedding_dimensions": None, "embedding_price": None}
+            chosen = {"embeddings": self.embeddings, "embedding_model": self.embedding_model}
+            changed["scoring_model"] |= chosen | idle
         changed["is_synthetic"] = spec.is_synthetic or self.is_synthetic
         return parse_spec(changed, "run config of cycle_manifest")
 
@@ -122,7 +131,9 @@ def pin_manifest(
     return {"carried_in": manifest.to_pylist()[0] if manifest.num_rows else {}}
 
 
-def generate(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date], writers: Writers) -> Shown:
+def generate(
+    flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date], writers: Writers, *, now: datetime
+) -> Shown:
     """`generated_outputs`: every candidate, with the prediction made before any feedback."""
     store, shown = recorder.store, Shown()
     for cycle in cycles:
@@ -130,7 +141,8 @@ def generate(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date], wri
         opened = opened_with(flywheel, manifest)
         read = [(tables.CYCLE_MANIFEST, cycle)]
         # Before anything is asked: what cannot be ranked must not be paid.
-        predictor = partial(_predictor, store, opened.name, manifest)
+        vectors = CycleVectors(opened, store, cycle, writers, now)
+        predictor = partial(_predictor, store, opened.name, manifest, vectors)
         if opened.writer is not None:
             prompts = pinned_prompts(store, opened.name, manifest)
             outputs, shown = write_outputs(opened, recorder, cycle, manifest, prompts, writers, predictor=predictor)
@@ -147,6 +159,7 @@ def generate(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date], wri
             )
             read.append((tables.ARCHIVE_CANDIDATES, cycle))
         recorder.write(tables.GENERATED_OUTPUTS, outputs, cycle, read)
+        shown = shown | vectors.shown
     return shown
 
 
@@ -248,6 +261,7 @@ def _pin(
         if writers.is_offline and not options.is_synthetic:
             _refuse_offline_after_real(flywheel, store, cycle)
         spec = _written_offline(spec)
+    spec = pinned_embeddings(spec, is_offline=writers.is_offline)
     predecessor = _predecessor(flywheel, store, cycle, allow_gap=options.allow_gap)
     prompts = register_prompts(flywheel, store, predecessor, options.now())
     carried = _carried_in(flywheel, store, predecessor, prompts.flywheel.version)
@@ -336,14 +350,14 @@ def _manifest_inputs(manifest: pa.Table, cycle: date) -> list[tuple[tables.Table
     return [(tables.BRIEFS, cycle), *((table, predecessor) for table in learned if predecessor)]
 
 
-def _predictor(store: Lake, flywheel: str, manifest: dict[str, object]) -> Predict:
-    """What the pinned scoring model predicts; zeros while there is no model.
+def _predictor(store: Lake, flywheel: str, manifest: dict[str, object], vectors: CycleVectors) -> Predict:
+    """What the pinned scoring model predicts; zeros while there is no model. The texts are embedded in either case.
 
     Raises CycleOrderError when the cycle that it came from was closed again since, with another model.
     """
     pinned, predecessor = manifest["scoring_model_version"], manifest["predecessor"]
     if pinned == NOTHING_LEARNED or not isinstance(predecessor, date):
-        return lambda outputs: np.zeros(outputs.num_rows)
+        return lambda outputs: _zeros(outputs, vectors)
     row = store.read(tables.SCORING_MODEL, flywheel, predecessor).to_pylist()[0]
     if row["model_version"] != pinned:
         raise CycleOrderError(
@@ -352,4 +366,15 @@ def _predictor(store: Lake, flywheel: str, manifest: dict[str, object]) -> Predi
             "anew with the present learning, rerun from cycle_manifest on with the run config repin: true."
         )
     model = model_from_tables(row, store.read(tables.SCORING_MODEL_TERMS, flywheel, predecessor))
-    return lambda outputs: model.predict(outputs["text"].to_pylist(), outputs["segment"].to_pylist())
+
+    def predict(outputs: pa.Table) -> np.ndarray:
+        texts = outputs["text"].to_pylist()
+        return model.predict(texts, outputs["segment"].to_pylist(), vectors.of(texts))
+
+    return predict
+
+
+def _zeros(outputs: pa.Table, vectors: CycleVectors) -> np.ndarray:
+    """No opinion; what closes the cycle will want the vectors all the same."""
+    vectors.of(outputs["text"].to_pylist())
+    return np.zeros(outputs.num_rows)

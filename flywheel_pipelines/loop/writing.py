@@ -20,6 +20,8 @@ from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.llm.asking import AskReport, answer_requests
+from flywheel_pipelines.llm.embedding import Embedded, EmbeddingSettings, ask_for_embeddings
+from flywheel_pipelines.llm.embedding_local import embed_locally
 from flywheel_pipelines.llm.ledger import known_answers
 from flywheel_pipelines.llm.provider import Provider
 from flywheel_pipelines.llm.settings import AskSettings
@@ -28,7 +30,7 @@ from flywheel_pipelines.loop.recorder import Recorder, Shown
 from flywheel_pipelines.production.guardrails import blocked_reasons
 from flywheel_pipelines.production.outputs import judged, outputs_from_answers, ranked, superseded_by
 from flywheel_pipelines.production.planning import PlannedRequest, PromptInUse, plan_requests
-from flywheel_pipelines.spec import LlmProducer
+from flywheel_pipelines.spec import LlmProducer, ScoringModelSpec
 
 OFFLINE_MODEL = "offline-writer"
 Predict = Callable[[pa.Table], np.ndarray]
@@ -49,6 +51,10 @@ class Writers(Protocol):
 
     def answer(self, requests: Sequence[ChatRequest], producer: LlmProducer, store: Lake) -> AskReport:
         """Answers to all requests; those that were answered before are not asked again."""
+        ...
+
+    def embed(self, texts: Sequence[str], spec: ScoringModelSpec) -> Embedded:
+        """Sentence embeddings of texts that are not blank, as the scoring model's settings want them."""
         ...
 
 
@@ -103,6 +109,23 @@ class ProviderWriters:
             settings=AskSettings.of_producer(producer),
             now=self.now,
             on_progress=self.on_progress,
+        )
+
+    def embed(self, texts: Sequence[str], spec: ScoringModelSpec) -> Embedded:
+        """See `Writers`."""
+        if spec.embeddings == "local":
+            return Embedded(embed_locally(texts))
+        assert spec.embedding_model is not None
+        provider = self.offline() if spec.embedding_model == OFFLINE_MODEL else self.provider
+        if provider is None:
+            raise FlywheelError(
+                f"Texts are to be embedded by {spec.embedding_model}, but no provider is configured. Set "
+                "OPENAI_API_KEY (and OPENAI_BASE_URL for an endpoint of your own), and run this step again."
+            )
+        return ask_for_embeddings(
+            texts,
+            provider,
+            EmbeddingSettings(spec.embedding_model, dimensions=spec.embedding_dimensions, price=spec.embedding_price),
         )
 
 

@@ -10,14 +10,17 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import date
 
+import numpy as np
+
 from flywheel_pipelines.chat import Answer, ChatRequest, Usage
 from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.llm.answer_schema import AnswerCheck
 from flywheel_pipelines.llm.asking import AskReport
-from flywheel_pipelines.llm.offline.answering import chat_completion
+from flywheel_pipelines.llm.embedding import Embedded
+from flywheel_pipelines.llm.offline.answering import chat_completion, embeddings
 from flywheel_pipelines.llm.payload import chat_body
 from flywheel_pipelines.loop.writing import OFFLINE_MODEL
-from flywheel_pipelines.spec import LlmProducer
+from flywheel_pipelines.spec import LlmProducer, ScoringModelSpec
 
 
 class DirectWriters:
@@ -46,3 +49,9 @@ class DirectWriters:
             self.tokens[request.cycle] += usage.prompt + usage.completion
             report.answers[request.key] = Answer(request.key, content, usage, None)
         return report
+
+    def embed(self, texts: Sequence[str], spec: ScoringModelSpec) -> Embedded:
+        """See `loop.writing.Writers`."""
+        size = {"dimensions": spec.embedding_dimensions} if spec.embedding_dimensions else {}
+        answer = embeddings({"model": OFFLINE_MODEL, "input": list(texts), **size})
+        return Embedded(np.array([entry["embedding"] for entry in answer["data"]]))

@@ -25,15 +25,16 @@ from flywheel_pipelines.feedback.archive.mapping import Measures
 from flywheel_pipelines.instance import open_instance
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake, content_hash
+from flywheel_pipelines.loop.embedding import SOURCE as EMBEDDINGS
 from flywheel_pipelines.loop.restatements import SOURCE as RESTATEMENT
 from flywheel_pipelines.paths import DataPaths
 from flywheel_pipelines.simulation.dagster_runs import execute_job, load_definitions, replace_earlier
-from flywheel_pipelines.spec import FlywheelSpec, RateMetric
+from flywheel_pipelines.spec import Embeddings, FlywheelSpec, RateMetric
 
 Feedback = Literal["full", "partial"]
 OnCycle = Callable[[date, int, int], None]
 SOURCE_PREFIX = "replay of "
-OWN_SOURCES = ("quality floor in *", "prompt", f"{RESTATEMENT} *")
+OWN_SOURCES = ("quality floor in *", "prompt", f"{RESTATEMENT} *", f"{EMBEDDINGS} *")
 """Patterns of what opening a cycle records; a flywheel that holds more than this and a replay is somebody's own."""
 
 
@@ -43,12 +44,15 @@ class ReplayPlan:
 
     `feedback`: full measures every candidate, as an A/B test does; partial measures only the chosen one and one drawn
     at random, as ordinary publishing would.
+    `embeddings`: what the scoring model learns from besides words, instead of what the YAML says; None leaves it.
     """
 
     spec: FlywheelSpec
     archive: ArchiveBatch
     feedback: Feedback
     is_synthetic: bool = False
+    embeddings: Embeddings | None = None
+    embedding_model: str | None = None
 
     @property
     def cycles(self) -> list[date]:
@@ -128,8 +132,12 @@ def _open_config(plan: ReplayPlan, cycle: date) -> dict[str, dict[str, Any]]:
         "recorded_at": cycle_start(cycle).isoformat(),
         "publish": "all" if plan.feedback == "full" else "choice",
         "is_synthetic": plan.is_synthetic,
+        "embeddings": plan.embeddings,
+        "embedding_model": plan.embedding_model,
     }
-    return {tables.CYCLE_MANIFEST.name: config}
+    # Vectors are facts of the cycle's opening, too; recorded now they would be news about the past.
+    produced = {"recorded_at": config["recorded_at"]}
+    return {tables.CYCLE_MANIFEST.name: config, tables.GENERATED_OUTPUTS.name: produced}
 
 
 def _close_config(*, is_last: bool) -> dict[str, dict[str, Any]]:

@@ -6,6 +6,7 @@ Here: the order of these steps and the one object that `flywheel replay --json` 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from flywheel_pipelines.overview import latest_audit
 from flywheel_pipelines.paths import DataPaths
 from flywheel_pipelines.simulation.evaluation import archive_outcomes
 from flywheel_pipelines.simulation.replay import Feedback, OnCycle, ReplayPlan, counted_by, run_replay
-from flywheel_pipelines.spec import FlywheelSpec
+from flywheel_pipelines.spec import Embeddings, FlywheelSpec
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class ReplayReport:
 
     flywheel: str
     feedback: Feedback
+    embeddings: str | None
     is_synthetic: bool
     archive: ArchiveBatch
     summary: Summary
@@ -43,7 +45,8 @@ class ReplayReport:
     def title(self) -> str:
         """Heading of the momentum table."""
         data = "synthetic data" if self.is_synthetic else self.archive.source
-        return f"Momentum of {self.flywheel} over the control, {data}, {self.feedback} feedback"
+        learned = f", with embeddings by {self.embeddings}" if self.embeddings else ""
+        return f"Momentum of {self.flywheel} over the control, {data}, {self.feedback} feedback{learned}"
 
     @property
     def intake(self) -> str:
@@ -64,6 +67,7 @@ class ReplayReport:
         return {
             "flywheel": self.flywheel,
             "feedback": self.feedback,
+            "embeddings": self.embeddings,
             "is_synthetic": self.is_synthetic,
             **self.summary.as_dict(),
             "cycles_run": self.n_cycles,
@@ -87,8 +91,10 @@ def replay_and_report(
     paths: DataPaths,
     is_synthetic: bool,
     on_cycle: OnCycle,
+    embeddings: Embeddings | None = None,
+    embedding_model: str | None = None,
 ) -> ReplayReport:
-    """Replay an archive and judge its choices.
+    """Replay an archive and judge its choices; `embeddings` instead of what the YAML says about them.
 
     Raises:
         FlywheelError: the file, its mapping or the flywheel cannot be used, or a step failed; nothing is half-written.
@@ -98,7 +104,7 @@ def replay_and_report(
         # Whatever the file calls its counts, they are the ones that the flywheel's metric is about.
         mapping = mapping.model_copy(update={"recorded_as": counted_by(spec)})
     archive = read_archive(file, mapping, cadence=spec.cadence)
-    plan = ReplayPlan(spec, archive, feedback, is_synthetic=is_synthetic)
+    plan = ReplayPlan(spec, archive, feedback, is_synthetic, embeddings, embedding_model)
     plan.check(file)
     run_replay(plan, paths, on_cycle=on_cycle)
     lake = Lake(paths.lake)
@@ -108,6 +114,7 @@ def replay_and_report(
     return ReplayReport(
         flywheel=spec.name,
         feedback=feedback,
+        embeddings=_embedder_of(lake, spec.name, plan.cycles[-1]),
         is_synthetic=is_synthetic,
         archive=archive,
         summary=summarise(archive_outcomes(lake, spec, archive), better=better),
@@ -119,6 +126,11 @@ def replay_and_report(
         plot=_draw(lake, spec, paths, is_synthetic=is_synthetic),
         example_output=corpus[0] if corpus else "OUTPUT_ID",
     )
+
+
+def _embedder_of(lake: Lake, flywheel: str, cycle: date) -> str | None:
+    """Whose embeddings the scoring model of a cycle learned from; None from words and style alone."""
+    return lake.read(tables.SCORING_MODEL, flywheel, cycle, columns=["embedding_model"])["embedding_model"][0].as_py()
 
 
 def _draw(lake: Lake, spec: FlywheelSpec, paths: DataPaths, *, is_synthetic: bool) -> Path:

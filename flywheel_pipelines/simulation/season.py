@@ -65,7 +65,7 @@ class PlainStage:
         recorder = Recorder(self.store, self.flywheel.name)
         opening.collect_briefs(self.flywheel, recorder, [cycle])
         opening.pin_manifest(self.flywheel, recorder, [cycle], options, self.writers)
-        opening.generate(self.flywheel, recorder, [cycle], self.writers)
+        opening.generate(self.flywheel, recorder, [cycle], self.writers, now=options.now())
         opening.publish_outputs(self.flywheel, recorder, [cycle], outbox=self.outbox, now=options.now())
 
     def close(self, cycles: Sequence[date], *, is_last: bool) -> None:

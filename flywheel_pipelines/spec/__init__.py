@@ -24,6 +24,7 @@ from flywheel_pipelines.spec.producers import (
 )
 from flywheel_pipelines.spec.reading import load_spec, parse_spec
 from flywheel_pipelines.spec.rules import ArmsSpec, CorpusSpec, FloorSpec
+from flywheel_pipelines.spec.scoring_model import Embeddings, ScoringModelSpec
 from flywheel_pipelines.spec.section import NAME_PATTERN
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "CountMetric",
     "DltSource",
     "DurationMetric",
+    "Embeddings",
     "FeedSpec",
     "FloorSpec",
     "FlywheelSpec",
@@ -46,6 +48,7 @@ __all__ = [
     "PriceSpec",
     "PromptSpec",
     "RateMetric",
+    "ScoringModelSpec",
     "SqlSource",
     "TopKMetric",
     "explain_keys",

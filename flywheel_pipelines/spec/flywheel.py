@@ -22,7 +22,8 @@ from flywheel_pipelines.spec.producers import (
     Producer,
     PromptSpec,
 )
-from flywheel_pipelines.spec.rules import ArmsSpec, CorpusSpec, FloorSpec, ScoringModelSpec
+from flywheel_pipelines.spec.rules import ArmsSpec, CorpusSpec, FloorSpec
+from flywheel_pipelines.spec.scoring_model import ScoringModelSpec
 from flywheel_pipelines.spec.section import NAME_PATTERN, Name, Section
 
 COMPONENT_TYPE = "flywheel_pipelines.components.FlywheelComponent"

@@ -1,4 +1,4 @@
-"""The rules of the game: arms, the quality floor, the corpus, the scoring model.
+"""The rules of the game: arms, the quality floor, the corpus.
 
 Not here: who produces outputs (`producers`), metrics (`metrics`), and what a rule does (`production`, `learning`).
 """
@@ -111,11 +111,3 @@ class CorpusSpec(Section):
         description="Text similarity from which two outputs count as one family; the best stays.",
     )
     lookback: int = Field(default=52, ge=1, le=1040, description="Cycles whose promoted outputs may be references.")
-
-
-class ScoringModelSpec(Section):
-    """The model that predicts from text which output wins."""
-
-    window: int = Field(
-        default=104, ge=1, le=1040, description="Cycles it learns from, so that a close never costs more."
-    )

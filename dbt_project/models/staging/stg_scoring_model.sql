@@ -15,6 +15,7 @@ renamed as (
         model_version,
 
         ---------- text
+        embedding_model,
         reason,
         settings,
 
@@ -25,6 +26,7 @@ renamed as (
         holdout_hit_rate,
         holdout_chance,
         holdout_briefs,
+        n_without_vector,
 
         ---------- booleans
         is_skilled,

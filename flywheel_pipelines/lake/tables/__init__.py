@@ -6,6 +6,7 @@ Not here: SQL marts (`dbt_project/`) and the code that fills the tables.
 """
 
 from flywheel_pipelines.lake.contracts import TableContract
+from flywheel_pipelines.lake.tables.embeddings import EMBEDDING_REQUESTS, TEXT_EMBEDDINGS
 from flywheel_pipelines.lake.tables.feedback import (
     METRIC_LEDGER,
     METRIC_REPLACEMENTS,
@@ -24,6 +25,7 @@ from flywheel_pipelines.lake.tables.learning import (
     REVIEWED_OUTPUTS,
     SCORED_OUTPUTS,
     SCORING_MODEL,
+    SCORING_MODEL_SKILL,
     SCORING_MODEL_TERMS,
 )
 from flywheel_pipelines.lake.tables.ledgers import (
@@ -50,6 +52,7 @@ ALL_TABLES: tuple[TableContract, ...] = (
     PROMPT_VERSIONS, LLM_REQUESTS, LLM_BATCHES,
     BRIEFS, CYCLE_MANIFEST, GENERATED_OUTPUTS, PUBLISHED_OUTPUTS, EXPORTS,
     PERFORMANCE_METRICS, REVIEWED_OUTPUTS, SCORED_OUTPUTS, GUARDRAIL_SCORES, SCORING_MODEL, SCORING_MODEL_TERMS,
+    SCORING_MODEL_SKILL, TEXT_EMBEDDINGS, EMBEDDING_REQUESTS,
     REFERENCE_CORPUS, REFRESHED_PROMPT,
     BRIEF_OUTCOMES, MOMENTUM, AUDIT, INPUT_VERSIONS,
 )  # fmt: skip
@@ -64,6 +67,7 @@ __all__ = [
     "BRIEF_LEDGER",
     "BRIEF_OUTCOMES",
     "CYCLE_MANIFEST",
+    "EMBEDDING_REQUESTS",
     "EXPORTS",
     "GENERATED_OUTPUTS",
     "GUARDRAIL_SCORES",
@@ -87,8 +91,10 @@ __all__ = [
     "REVIEWS",
     "SCORED_OUTPUTS",
     "SCORING_MODEL",
+    "SCORING_MODEL_SKILL",
     "SCORING_MODEL_TERMS",
     "TABLES",
+    "TEXT_EMBEDDINGS",
     "THRESHOLDS",
     "TICKETS",
     "TableContract",

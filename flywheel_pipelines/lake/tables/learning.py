@@ -160,6 +160,13 @@ SCORING_MODEL = TableContract(
                 nullable=True,
             ),
             column("holdout_briefs", WHOLE, "Held-out briefs, the most recent of the window."),
+            column(
+                "embedding_model",
+                TEXT,
+                "Whose sentence embeddings it learned from; null when from words and style alone.",
+                nullable=True,
+            ),
+            column("n_without_vector", WHOLE, "Texts of the window without a vector, which count as the mean text."),
             column("settings", TEXT, "Every scalar of the model as JSON: scale, spreads, strength, hold-out."),
         ]
     ),
@@ -173,12 +180,49 @@ SCORING_MODEL_TERMS = TableContract(
     key=("kind", "term"),
     schema=pa.schema(
         [
-            column("kind", TEXT, "words, chars, segment_words (terms of the text) or style (hand-made features)."),
-            column("term", TEXT, "The term or the name of the style feature."),
+            column(
+                "kind",
+                TEXT,
+                "words, chars, segment_words (terms of the text), style (hand-made features) or embedding.",
+            ),
+            column("term", TEXT, "The term, the name of the style feature, or the number of the dimension."),
             column("coefficient", SMALL_REAL, "Its weight in the prediction."),
-            column("idf", SMALL_REAL, "Inverse document frequency; null for style features.", nullable=True),
-            column("centre", SMALL_REAL, "Mean subtracted from a style feature; null for terms.", nullable=True),
-            column("scale", SMALL_REAL, "What a style feature is divided by; null for terms.", nullable=True),
+            column("idf", SMALL_REAL, "Inverse document frequency; null but for terms.", nullable=True),
+            column("centre", SMALL_REAL, "Mean subtracted from a feature or dimension; null for terms.", nullable=True),
+            column("scale", SMALL_REAL, "What a style feature is divided by; null for all others.", nullable=True),
+        ]
+    ),
+)
+
+
+SCORING_MODEL_SKILL = TableContract(
+    name="scoring_model_skill",
+    layer="learning",
+    description="How well the scoring model, and each family of its features, predicted the most recent briefs of its "
+    "window from those before.",
+    key=("block",),
+    schema=pa.schema(
+        [
+            column(
+                "block",
+                TEXT,
+                "together: the whole model. A family of features: its part of that prediction. without_embedding: the "
+                "model fitted without the embedding.",
+            ),
+            column("model_version", TEXT, "The model, fitted on the whole window, that this is about."),
+            column("holdout_first", DAY, "First cycle that was held out; the fit saw only earlier ones."),
+            column("holdout_briefs", WHOLE, "Held-out briefs, the most recent of the window."),
+            column("correlation", REAL, "Correlation of prediction and outcome, weighted by how exactly it is known."),
+            column("z", REAL, "The correlation in standard errors of no skill at all."),
+            column(
+                "hit_rate",
+                REAL,
+                "Share of briefs whose best-predicted output was best; null without a choice.",
+                nullable=True,
+            ),
+            column(
+                "chance", REAL, "Hit rate of a random choice on the same briefs; null without a choice.", nullable=True
+            ),
         ]
     ),
 )

@@ -1,0 +1,166 @@
+"""Sentence embeddings of a cycle's texts: computed once, by the opening of the cycle, and read ever after.
+
+Here: which texts want a vector, having them computed, landing them in the ledger `text_embeddings`, and reading them
+back. Not here: computing them (`llm.embedding`, `llm.embedding_local`), or what they are good for (`learning`).
+
+A vector stands in the partition of the cycle whose opening had it computed. That partition holds every text of the
+cycle, and those texts of the window before that had none, as when embeddings were switched on later. So a close needs
+no other cycles than those of its window, calls nothing, and closing an early cycle again sees what it saw before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+import pyarrow as pa
+
+from flywheel_pipelines.cycles import cycle_window
+from flywheel_pipelines.errors import FlywheelError
+from flywheel_pipelines.lake import tables
+from flywheel_pipelines.lake.contracts import TableContract
+from flywheel_pipelines.lake.store import CycleWindow, Lake, content_hash
+from flywheel_pipelines.learning.embedding_features import TextVectors, rounded, text_hash
+from flywheel_pipelines.llm.embedding import Embedded
+from flywheel_pipelines.loop.flywheel import Flywheel
+from flywheel_pipelines.loop.recorder import Shown
+from flywheel_pipelines.loop.writing import OFFLINE_MODEL, Writers
+from flywheel_pipelines.spec import FlywheelSpec
+
+SOURCE = "embeddings by"
+TEXTS_PER_BATCH = 1_000
+"""Landed together: a run that is cut off keeps what was landed."""
+
+
+def pinned_embeddings(spec: FlywheelSpec, *, is_offline: bool) -> FlywheelSpec:
+    """The spec with the embeddings that its cycle will have; without a provider a simulated cycle has simulated ones.
+
+    Raises:
+        FlywheelError: an endpoint is wanted for a cycle that is not simulated, and no provider is configured.
+    """
+    model = spec.scoring_model
+    if model.embeddings != "endpoint" or not is_offline:
+        return spec
+    if not spec.is_synthetic:
+        raise FlywheelError(
+            f"scoring_model.embeddings: endpoint wants {model.embedding_model}, but no provider is configured. Set "
+            "OPENAI_API_KEY, or OPENAI_BASE_URL for an endpoint of your own, or write embeddings: local or none."
+        )
+    offline = model.model_copy(update={"embedding_model": OFFLINE_MODEL, "embedding_price": None})
+    return spec.model_copy(update={"scoring_model": offline})
+
+
+def read_vectors(store: Lake, flywheel: str, window: CycleWindow, embedder: str) -> TextVectors:
+    """The vectors that the cycles of a window have by one model."""
+    columns = ["cycle", "recorded_at", "text_hash", "embedding_model", "vector"]
+    rows = store.read(tables.TEXT_EMBEDDINGS, flywheel, window, columns, in_order=False)
+    return TextVectors.from_rows(rows, embedder)
+
+
+def vector_partitions(store: Lake, flywheel: str, window: CycleWindow) -> list[tuple[TableContract, date]]:
+    """The partitions of `text_embeddings` in a window."""
+    cycles = store.cycle_folders(tables.TEXT_EMBEDDINGS, flywheel)
+    return [(tables.TEXT_EMBEDDINGS, cycle) for cycle in cycles if cycle in window]
+
+
+@dataclass
+class CycleVectors:
+    """The vectors of one cycle that is being opened. `shown` says what was computed.
+
+    `flywheel` is the flywheel with the settings that the cycle was opened with, `now` the instant to record.
+    """
+
+    flywheel: Flywheel
+    store: Lake
+    cycle: date
+    writers: Writers
+    now: datetime
+    shown: Shown = field(default_factory=dict)
+
+    def of(self, texts: Sequence[str]) -> TextVectors | None:
+        """The stored vectors, among them those of `texts`, computed now where there are none; None without embeddings.
+
+        Raises:
+            FlywheelError: they cannot be computed.
+        """
+        spec = self.flywheel.spec
+        embedder = spec.scoring_model.embedder
+        if embedder is None:
+            return None
+        window = CycleWindow(*cycle_window(self.cycle, spec.cadence, spec.scoring_model.window))
+        known = read_vectors(self.store, self.flywheel.name, window, embedder)
+        here = set(self._hashes_of(CycleWindow(self.cycle, self.cycle), embedder))
+        self._copy({text_hash(text) for text in texts} & set(known.hashes) - here, known)
+        missing = self._missing([*texts, *self._published(window)], set(known.hashes))
+        if not missing:
+            return known
+        for start in range(0, len(missing), TEXTS_PER_BATCH):
+            part = missing[start : start + TEXTS_PER_BATCH]
+            self._land([text_hash(text) for text in part], self.writers.embed(part, spec.scoring_model), embedder)
+        self.shown = {"embedded_texts": len(missing), "embedding_model": embedder}
+        return read_vectors(self.store, self.flywheel.name, window, embedder)
+
+    def _hashes_of(self, window: CycleWindow, embedder: str) -> list[str]:
+        columns = ["text_hash", "embedding_model"]
+        rows = self.store.read(tables.TEXT_EMBEDDINGS, self.flywheel.name, window, columns, in_order=False)
+        return [row["text_hash"] for row in rows.to_pylist() if row["embedding_model"] == embedder]
+
+    def _published(self, window: CycleWindow) -> list[str]:
+        found = self.store.read(tables.PUBLISHED_OUTPUTS, self.flywheel.name, window, columns=["text"])
+        return found["text"].to_pylist()
+
+    def _missing(self, texts: Sequence[str], known: set[str]) -> list[str]:
+        """Texts that want a vector, once each, in an order of their own; a blank one says nothing and gets none."""
+        wanted = {text_hash(text): text for text in texts if text.strip()}
+        return [wanted[name] for name in sorted(wanted.keys() - known)]
+
+    def _copy(self, hashes: set[str], known: TextVectors) -> None:
+        """Texts that came up before: an earlier partition leaves the window some day, this cycle's comes later."""
+        if not hashes:
+            return
+        rows = [(name, vector) for name, vector in zip(known.hashes, known.values, strict=True) if name in hashes]
+        names, vectors = zip(*rows, strict=True)
+        self._append(list(names), [vector.tolist() for vector in vectors], known.model, Embedded(known.values[:0]))
+
+    def _land(self, hashes: list[str], embedded: Embedded, embedder: str) -> None:
+        self._append(hashes, rounded(embedded.vectors).tolist(), embedder, embedded)
+
+    def _append(self, hashes: list[str], vectors: list[list[float]], embedder: str, embedded: Embedded) -> None:
+        """Append one batch of vectors, with what they cost."""
+        batch_id = content_hash("text_embeddings", embedder, self.cycle, *hashes)
+        fact = {"batch_id": batch_id, "recorded_at": self.now}
+        rows = [
+            {"text_hash": name, "embedding_model": embedder, "vector": vector, "source_row": number, **fact}
+            for number, (name, vector) in enumerate(zip(hashes, vectors, strict=True), start=1)
+        ]
+        requests = [
+            {
+                "request_key": call.key,
+                "embedding_model": embedder,
+                "n_texts": call.n_texts,
+                "n_tries": call.n_tries,
+                "prompt_tokens": call.prompt_tokens,
+                "cost": call.cost,
+                "latency": call.latency,
+                "source_row": number,
+                **fact,
+            }
+            for number, call in enumerate(embedded.calls, start=1)
+        ]
+        header = {
+            "source": f"{SOURCE} {embedder}",
+            "n_rows": len(rows),
+            "n_quarantined": 0,
+            "first_cycle": self.cycle,
+            "last_cycle": self.cycle,
+            **fact,
+        }
+        facts = {tables.TEXT_EMBEDDINGS: rows} | ({tables.EMBEDDING_REQUESTS: requests} if requests else {})
+        self.store.append_batch(
+            self.flywheel.name, header, {table: self._table(table, found) for table, found in facts.items()}
+        )
+
+    def _table(self, table: TableContract, rows: list[dict[str, object]]) -> pa.Table:
+        schema = pa.schema([pa.field("cycle", pa.date32()), *table.schema])
+        return pa.Table.from_pylist([{"cycle": self.cycle, **row} for row in rows], schema=schema)
