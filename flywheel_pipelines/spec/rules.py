@@ -1,6 +1,6 @@
-"""The rules of the game: arms, metrics, the quality floor, the corpus, the scoring model.
+"""The rules of the game: arms, metrics, the quality floor, the scoring model.
 
-Not here: who produces outputs (`producers`), and what a rule does (`production`, `learning`).
+Not here: who produces outputs (`producers`), the corpus (`corpus`), and what a rule does (`production`, `learning`).
 """
 
 from __future__ import annotations
@@ -112,20 +112,6 @@ class FloorSpec(Section):
         if (self.above == "quantile") != (self.quantile is not None):
             raise ValueError("quantile and above: quantile go together: write both or neither")
         return self
-
-
-class CorpusSpec(Section):
-    """Which proven winners the next prompt shows."""
-
-    size: int = Field(default=24, ge=1, le=1000, description="References in all.")
-    per_segment: int = Field(default=6, ge=1, description="References per segment.")
-    near_duplicate: float = Field(
-        default=0.85,
-        gt=0,
-        le=1,
-        description="Text similarity from which two outputs count as one family; the best stays.",
-    )
-    lookback: int = Field(default=52, ge=1, le=1040, description="Cycles whose promoted outputs may be references.")
 
 
 class ScoringModelSpec(Section):
