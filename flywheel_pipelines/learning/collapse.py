@@ -2,7 +2,8 @@
 
 Signs: texts become alike (mean similarity of two of them), they say the same words (distinct-n), and no person had a
 hand in what the next prompt shows. Each is compared with the flywheel's own first cycles, since what is normal differs
-between headlines and letters. Mean similarity stands for self-BLEU: it asks the same question of trigrams of characters
+between headlines and letters, and within segments, since a loop that has one text left for each of them has collapsed
+although its texts differ. Mean similarity stands for self-BLEU: it asks the same question of trigrams of characters
 instead of n-grams of words, in time that is linear in the texts instead of quadratic.
 
 Not here: what the numbers are made of (`diversity`, `ancestry`), or what stops (`components.corpus_checks`).
@@ -22,7 +23,7 @@ from flywheel_pipelines.spec import CollapseSpec
 
 CORPUS, OUTPUTS = "corpus", "outputs"
 FEWEST = GROUP
-"""Texts below which nothing is compared: the similarity of two texts says little about a loop."""
+"""Texts, and pairs of them, below which nothing is compared: two texts that are alike say little about a loop."""
 ADVICE = {
     "max_distinct_fall": "Review drafts so that edited texts enter (flywheel review export), pin references that say "
     "something else (flywheel corpus pin), ban those that all others copy (flywheel corpus ban), raise "
@@ -39,9 +40,10 @@ WARNINGS = {"warn_depth": ADVICE["max_depth"]}
 
 @dataclass(frozen=True)
 class Texts:
-    """What is looked at in one scope; all sequences in one order, by id."""
+    """What is looked at in one scope; all sequences in one order, by segment and id."""
 
     scope: str
+    segments: Sequence[str]
     texts: Sequence[str]
     depths: Sequence[int]
     mean_depths: Sequence[float]
@@ -76,7 +78,7 @@ def collapse_signs(looked_at: Sequence[Texts], before: pa.Table, spec: CollapseS
 
 def _signs(texts: Texts, before: Mapping[str, Any] | None, spec: CollapseSpec) -> dict[str, Any]:
     n = len(texts.texts)
-    distinct, similarity = distinct_n(texts.texts, 2), TextVectors(texts.texts).mean_similarity()
+    distinct, similarity = distinct_n(texts.texts, 2), TextVectors(texts.texts).mean_similarity(texts.segments, FEWEST)
     n_first, first_distinct, first_similarity = _normal(n, distinct, similarity, before, spec)
     row: dict[str, Any] = {
         "scope": texts.scope,
@@ -166,9 +168,9 @@ def _found(row: Mapping[str, Any], key: str, spec: CollapseSpec) -> str:
             )
         case "max_similarity_rise":
             return (
-                f"Two {what} have a mean similarity of {row['similarity']:.2f} against {row['first_similarity']:.2f} "
-                f"in the first {row['n_first']} cycles, a rise of {row['similarity_rise']:.2f}, more than "
-                f"collapse.{key}: {limit:g}"
+                f"Two {what} of a segment have a mean similarity of {row['similarity']:.2f} against "
+                f"{row['first_similarity']:.2f} in the first {row['n_first']} cycles, a rise of "
+                f"{row['similarity_rise']:.2f}, more than collapse.{key}: {limit:g}"
             )
         case "min_human_share":
             return (

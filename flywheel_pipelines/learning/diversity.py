@@ -46,16 +46,19 @@ class TextVectors:
         shared = self._shared @ np.asarray(self._shared[[row]].todense()).ravel()
         return shared / np.sqrt(self._sizes * self._sizes[row])
 
-    def mean_similarity(self) -> float | None:
-        """Mean `text_similarity` over all pairs of different texts; None with less than two texts.
+    def mean_similarity(self, groups: Sequence[str], fewest: int = 1) -> float | None:
+        """Mean `text_similarity` over all pairs of texts of one group; None with less than `fewest` such pairs.
 
         The sum over all pairs is the squared length of the sum of unit vectors, so this is linear in the texts.
         """
-        n = len(self._sizes)
-        if n < 2:
-            return None
-        total = self._shared.T @ (1 / np.sqrt(self._sizes))
-        return float((total @ total - n) / (n * (n - 1)))
+        codes, names = pd.factorize(np.asarray(groups, dtype=object))
+        pairs, similar = 0.0, 0.0
+        for code in range(len(names)):
+            rows = np.flatnonzero(codes == code)
+            total = self._shared[rows].T @ (1 / np.sqrt(self._sizes[rows]))
+            pairs += len(rows) * (len(rows) - 1)
+            similar += float(total @ total) - len(rows)
+        return similar / pairs if pairs >= max(1, 2 * fewest) else None
 
 
 def choose_diverse(

@@ -263,24 +263,25 @@ def _changes(
 
 def _signs(flywheel: Flywheel, store: Lake, cycle: date, before: date | None, chosen: Chosen) -> pa.Table:
     """Signs of the corpus, and of what the flywheel arm published in the cycle."""
-    columns = ["output_id", "arm", "text"]
-    published = store.read(tables.PUBLISHED_OUTPUTS, flywheel.name, cycle, columns=columns)
-    outputs = {row["output_id"]: row["text"] for row in published.filter(pc.field("arm") == FLYWHEEL).to_pylist()}
-    depths = {row["output_id"]: row for row in store.read(tables.ANCESTRY, flywheel.name, cycle).to_pylist()}
-    said = {
-        row["output_id"]: row["decision"]
-        for row in store.read(tables.REVIEWED_OUTPUTS, flywheel.name, cycle).to_pylist()
-    }
+    name = flywheel.name
+    columns = ["output_id", "arm", "segment", "text"]
+    published = store.read(tables.PUBLISHED_OUTPUTS, name, cycle, columns=columns).filter(pc.field("arm") == FLYWHEEL)
+    outputs = sorted(published.to_pylist(), key=lambda row: (row["segment"], row["output_id"]))
+    depths = {row["output_id"]: row for row in store.read(tables.ANCESTRY, name, cycle).to_pylist()}
+    reviewed = store.read(tables.REVIEWED_OUTPUTS, name, cycle).to_pylist()
+    kept = {row["output_id"] for row in reviewed if row["decision"] in (ACCEPTED, EDITED)}
     of_outputs = Texts(
         OUTPUTS,
-        list(outputs.values()),
-        [depths[one]["depth"] for one in outputs],
-        [depths[one]["mean_depth"] for one in outputs],
-        [depths[one]["depth"] == 0 or said.get(one) in (ACCEPTED, EDITED) for one in outputs],
+        [row["segment"] for row in outputs],
+        [row["text"] for row in outputs],
+        [depths[row["output_id"]]["depth"] for row in outputs],
+        [depths[row["output_id"]]["mean_depth"] for row in outputs],
+        [row["output_id"] in kept or depths[row["output_id"]]["depth"] == 0 for row in outputs],
     )
-    rows = chosen.corpus.to_pylist()
+    rows = sorted(chosen.corpus.to_pylist(), key=lambda row: (row["segment"], row["reference_id"]))
     of_corpus = Texts(
         CORPUS,
+        [row["segment"] for row in rows],
         [row["text"] for row in rows],
         [row["depth"] for row in rows],
         [row["mean_depth"] for row in rows],

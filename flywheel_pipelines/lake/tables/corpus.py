@@ -142,16 +142,21 @@ COLLAPSE_SIGNS = TableContract(
             column(
                 "distinct_1",
                 REAL,
-                "Distinct words over words, mean over groups of 5 texts; null with less than 5.",
+                "Distinct words over words, mean over groups of 5 by segment; null with less.",
                 nullable=True,
             ),
             column(
                 "distinct_2",
                 REAL,
-                "Distinct pairs of neighbouring words over pairs, mean over groups of 5 texts; null with less than 5.",
+                "Distinct pairs of neighbouring words over pairs, mean over groups of 5 by segment; null with less.",
                 nullable=True,
             ),
-            column("similarity", REAL, "Mean text similarity of two of them; null with less than two.", nullable=True),
+            column(
+                "similarity",
+                REAL,
+                "Mean text similarity of two of one segment; null with less than 5 pairs.",
+                nullable=True,
+            ),
             column("depth", WHOLE, "Largest depth since human text; null without texts.", nullable=True),
             column("mean_depth", REAL, "Mean over texts of mean_depth since human text; null without.", nullable=True),
             column(
