@@ -34,8 +34,8 @@ OVER = cycle_start(WEEKS[3])
 MAILER, REPLACING = "mailer", "mailer_export"
 CLOSE_TABLES = (
     "performance_metrics", "reviewed_outputs", "ruled_outputs", "scored_outputs", "scoring_model",
-    "scoring_model_terms", "ancestry", "reference_corpus", "reference_changes", "collapse_signs", "refreshed_prompt", "brief_outcomes",
-    "momentum", "audit",
+    "scoring_model_terms", "ancestry", "reference_corpus", "reference_changes", "collapse_signs", "refreshed_prompt",
+    "brief_outcomes", "momentum", "audit",
 )  # fmt: skip
 
 
