@@ -47,6 +47,18 @@ def shift_cycle(cycle: date, cadence: Cadence, by: int) -> date:
             return date(months // 12, months % 12 + 1, 1)
 
 
+def cycles_between(first: date, last: date, cadence: Cadence) -> int:
+    """How many cycles `last` is later than `first`; 0 when it is earlier."""
+    match cadence:
+        case Cadence.DAILY:
+            age = (last - first).days
+        case Cadence.WEEKLY:
+            age = (last - first).days // 7
+        case Cadence.MONTHLY:
+            age = (last.year - first.year) * 12 + last.month - first.month
+    return max(0, age)
+
+
 def cycle_range(first: date, last: date, cadence: Cadence) -> Iterator[date]:
     """Every cycle from the one holding `first` to the one holding `last`, both included, in order."""
     cycle = cycle_of(first, cadence)

@@ -20,6 +20,7 @@ from flywheel_pipelines.lake.tables import (
     AUDIT,
     BRIEF_OUTCOMES,
     BRIEFS,
+    COLLAPSE_SIGNS,
     CYCLE_MANIFEST,
     GENERATED_OUTPUTS,
     INPUT_VERSIONS,
@@ -27,6 +28,7 @@ from flywheel_pipelines.lake.tables import (
     MOMENTUM,
     PERFORMANCE_METRICS,
     PUBLISHED_OUTPUTS,
+    REFERENCE_CHANGES,
     REFERENCE_CORPUS,
     REFRESHED_PROMPT,
     SCORED_OUTPUTS,
@@ -152,9 +154,19 @@ def _learn(lake: Lake, week: int, at: dict[str, Any]) -> None:
     corpus = [
         {"reference_id": winner, "text": f"Text of {winner}", "rank": rank, "corpus_version": f"corpus-{week}"}
         | {"source_cycle": WEEKS[week - rank], "quality": 0.5, "p_above": 0.95}
+        | {"reason": "promoted", "by_people": "none", "depth": 1, "mean_depth": 1.0}
         for rank, winner in enumerate(_winners(week), start=1)
     ]
     lake.write(REFERENCE_CORPUS, rows(REFERENCE_CORPUS, corpus), **at)
+    changes = [
+        {"reference_id": winner, "change": "entered" if rank == 1 else "kept", "rank": rank}
+        | {"reason": "promoted" if rank == 1 else None, "text": f"Text of {winner}", "words": "as the sample says"}
+        | {"since": WEEKS[week - rank], "source_cycle": WEEKS[week - rank]}
+        for rank, winner in enumerate(_winners(week), start=1)
+    ]
+    lake.write(REFERENCE_CHANGES, rows(REFERENCE_CHANGES, changes), **at)
+    signs = [{"scope": scope, "n_texts": week} for scope in ("corpus", "outputs")]
+    lake.write(COLLAPSE_SIGNS, rows(COLLAPSE_SIGNS, signs), **at)
     prompt = {"prompt_version": f"prompt-{week}", "parent_version": f"prompt-{week - 1}", "is_changed": True}
     lake.write(REFRESHED_PROMPT, rows(REFRESHED_PROMPT, [prompt | {"corpus_version": f"corpus-{week}"}]), **at)
 

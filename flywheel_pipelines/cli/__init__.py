@@ -9,13 +9,25 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-from flywheel_pipelines.cli import contracts, feeds, looking, making, pulling, quarantine, restating, reviewing, running
+from flywheel_pipelines.cli import (
+    contracts,
+    corpus,
+    feeds,
+    looking,
+    making,
+    pulling,
+    quarantine,
+    restating,
+    reviewing,
+    running,
+)
 from flywheel_pipelines.cli.shared import USAGE_ERROR, app, print_error
 from flywheel_pipelines.errors import FlywheelError
 
 __all__ = [
     "app",
     "contracts",
+    "corpus",
     "feeds",
     "looking",
     "main",

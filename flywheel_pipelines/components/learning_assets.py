@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from flywheel_pipelines.components.corpus_checks import corpus_check_results, corpus_check_specs
 from flywheel_pipelines.components.feed_checks import feed_check_results, feed_check_specs, stopping
 from flywheel_pipelines.components.kit import AssetKit, result
 from flywheel_pipelines.components.momentum_asset import momentum_asset
@@ -17,6 +18,7 @@ from flywheel_pipelines.components.production_assets import instant
 from flywheel_pipelines.components.resources import LakeResource
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.loop import closing, fitting
+from flywheel_pipelines.loop.choosing import choose_references
 
 
 class CloseConfig(dg.Config):
@@ -43,7 +45,7 @@ def _performance_metrics(kit: AssetKit) -> dg.AssetsDefinition:
         tables.PERFORMANCE_METRICS,
         deps=[tables.PUBLISHED_OUTPUTS],
         many_cycles_per_run=True,
-        also_writes=[tables.REVIEWED_OUTPUTS],
+        also_writes=[tables.REVIEWED_OUTPUTS, tables.RULED_OUTPUTS],
         check_specs=feed_check_specs(kit),
     )
     def performance_metrics(
@@ -97,10 +99,14 @@ def _reference_corpus(kit: AssetKit) -> dg.AssetsDefinition:
         tables.REFERENCE_CORPUS,
         deps=[kit.window(tables.SCORED_OUTPUTS, kit.spec.corpus.lookback)],
         many_cycles_per_run=True,
+        also_writes=[tables.ANCESTRY, tables.REFERENCE_CHANGES, tables.COLLAPSE_SIGNS],
+        check_specs=corpus_check_specs(kit),
     )
     def reference_corpus(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
         with kit.step(lake) as recorder:
-            return result(recorder, closing.choose_references(kit.flywheel, recorder, kit.cycles(context)))
+            cycles = kit.cycles(context)
+            shown = choose_references(kit.flywheel, recorder, cycles)
+            return result(recorder, shown, corpus_check_results(kit, recorder.store, cycles))
 
     return reference_corpus
 

@@ -336,6 +336,13 @@ class Lake:
         marker = self._markers(flywheel).get(batch_id)
         return None if marker is None else PROCESS_CACHE.read(marker).to_pylist()[0]
 
+    def rows_of_batch(self, ledger: TableContract, flywheel: str, batch_id: str) -> pa.Table:
+        """The rows that one batch has in a ledger without cycles; the others are not read."""
+        path = self.partition_dir(ledger, flywheel=flywheel) / f"{batch_id}{PARQUET}"
+        if batch_id not in self._markers(flywheel) or not path.exists():
+            return ledger.empty()
+        return PROCESS_CACHE.read(path)
+
     def files_of_batch(self, ledger: TableContract, flywheel: str, batch_id: str) -> dict[date, Path]:
         """The files that one batch has in a ledger with cycles, by cycle in order."""
         folders = {

@@ -2,8 +2,8 @@
 
 measure -> score -> fit_model, choose_references -> refresh_prompts -> weigh (momentum)
 
-Each loops over its cycles in order, so a restatement of a year is one pass. Not here: the statistics (`learning`,
-`momentum`).
+Each loops over its cycles in order, so a restatement of a year is one pass. Not here: choosing references (`choosing`),
+or the statistics (`learning`, `momentum`).
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import pyarrow as pa
 from flywheel_pipelines.cycles import cycle_end, shift_cycle
 from flywheel_pipelines.errors import CycleOrderError
 from flywheel_pipelines.feedback.performance import performance_view
-from flywheel_pipelines.feedback.reviews.latest import latest_reviews, reviewed_texts, with_reviews
+from flywheel_pipelines.feedback.reviews.latest import latest_reviews, with_reviews
 from flywheel_pipelines.lake import tables
-from flywheel_pipelines.lake.store import CycleWindow, Lake
-from flywheel_pipelines.learning.corpus import build_corpus
+from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.learning.judgement import judge_cycle
 from flywheel_pipelines.learning.prompt import refresh_prompt
 from flywheel_pipelines.learning.thresholds import floor_rule, judged_by
+from flywheel_pipelines.loop.choosing import choose_references, note_rulings
 from flywheel_pipelines.loop.fitting import fit_model
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.loop.opening import opened_with
@@ -45,7 +45,7 @@ def close_cycles(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date])
 def measure(
     flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date], knowledge_cutoff: datetime | None = None
 ) -> Shown:
-    """`performance_metrics` and `reviewed_outputs`: what is known of each cycle up to the cutoff (None: everything)."""
+    """`performance_metrics`, `reviewed_outputs` and `ruled_outputs`: what is known up to the cutoff (None: all)."""
     spec, store = flywheel.spec, recorder.store
     if knowledge_cutoff is not None and knowledge_cutoff.tzinfo is None:
         knowledge_cutoff = knowledge_cutoff.replace(tzinfo=UTC)
@@ -69,6 +69,7 @@ def measure(
         read = [(tables.REVIEWS, cycle), (tables.PUBLISHED_OUTPUTS, cycle)]
         measured = [(tables.METRIC_LEDGER, cycle), (tables.METRIC_REPLACEMENTS, cycle), *read]
         recorder.write(tables.REVIEWED_OUTPUTS, reviewed, cycle, read)
+        note_rulings(flywheel, recorder, cycle, knowledge_cutoff)
         changes.append(restate_metrics(store, spec.name, cycle, known))
         recorder.write(tables.PERFORMANCE_METRICS, known, cycle, measured)
         mature += sum(known.column("is_mature").to_pylist())
@@ -120,26 +121,6 @@ def score(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) -> Sho
     return decisions | about_decisions(store, spec.name, pa.concat_tables(flips))
 
 
-def choose_references(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) -> Shown:
-    """`reference_corpus`: the proven winners of the lookback."""
-    spec, store = flywheel.spec, recorder.store
-    for cycle in cycles:
-        seen = flywheel.window(cycle, spec.corpus.lookback)
-        corpus = build_corpus(
-            _judged_with_text(store, spec.name, seen),
-            size=spec.corpus.size,
-            per_segment=spec.corpus.per_segment,
-            near_duplicate=spec.corpus.near_duplicate,
-            better=spec.metric.better,
-        )
-        read = [
-            *flywheel.partitions(store, tables.SCORED_OUTPUTS, seen),
-            *flywheel.partitions(store, tables.REVIEWED_OUTPUTS, seen),
-        ]
-        recorder.write(tables.REFERENCE_CORPUS, corpus, cycle, read)
-    return {}
-
-
 def refresh_prompts(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) -> Shown:
     """`refreshed_prompt`: what the next cycle is produced with."""
     spec, store = flywheel.spec, recorder.store
@@ -176,12 +157,3 @@ def _require_opened(store: Lake, flywheel: str, cycle: date) -> None:
             f"Cycle {cycle} of {flywheel} cannot be closed: it was never opened, so nothing was published that could "
             f"have been measured. Run the job {flywheel}__open for {cycle} first."
         )
-
-
-def _judged_with_text(store: Lake, flywheel: str, window: CycleWindow) -> pa.Table:
-    """Judgements with the text that may become a reference: what a reviewer left, not what went out."""
-    scored = store.read(tables.SCORED_OUTPUTS, flywheel, window)
-    texts = store.read(tables.PUBLISHED_OUTPUTS, flywheel, window, columns=["output_id", "text"])
-    texts = texts.group_by("output_id").aggregate([("text", "min")]).rename_columns(["output_id", "text"])
-    texts = reviewed_texts(texts, store.read(tables.REVIEWED_OUTPUTS, flywheel, window))
-    return scored.join(texts, "output_id", join_type="inner")

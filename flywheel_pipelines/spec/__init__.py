@@ -4,6 +4,7 @@ Here: the pydantic models behind `defs/<name>/defs.yaml`, by section, and `load_
 other module checks configuration again.
 """
 
+from flywheel_pipelines.spec.corpus import CollapseSpec, CorpusSpec
 from flywheel_pipelines.spec.explaining import explain_keys
 from flywheel_pipelines.spec.feeds import REVIEW_MEASURES, DltSource, FeedSpec, SqlSource
 from flywheel_pipelines.spec.flywheel import COMPONENT_TYPE, FlywheelSpec
@@ -23,7 +24,7 @@ from flywheel_pipelines.spec.producers import (
     PromptSpec,
 )
 from flywheel_pipelines.spec.reading import load_spec, parse_spec
-from flywheel_pipelines.spec.rules import ArmsSpec, CorpusSpec, FloorSpec
+from flywheel_pipelines.spec.rules import ArmsSpec, FloorSpec
 from flywheel_pipelines.spec.scoring_model import Embeddings, ScoringModelSpec
 from flywheel_pipelines.spec.section import NAME_PATTERN
 
@@ -33,6 +34,7 @@ __all__ = [
     "REVIEW_MEASURES",
     "ArchiveProducer",
     "ArmsSpec",
+    "CollapseSpec",
     "CorpusSpec",
     "CountMetric",
     "DltSource",

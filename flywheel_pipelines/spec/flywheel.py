@@ -1,6 +1,6 @@
 """One flywheel's spec as a whole: the sections, and what they must agree on.
 
-Not here: the sections themselves (`producers`, `rules`), or reading files (`reading`).
+Not here: the sections themselves (`producers`, `rules`, `corpus`), or reading files (`reading`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from flywheel_pipelines.cycles import Cadence, cycle_of, shift_cycle
+from flywheel_pipelines.spec.corpus import CollapseSpec, CorpusSpec
 from flywheel_pipelines.spec.explaining import detail_of
 from flywheel_pipelines.spec.feeds import FeedSpec
 from flywheel_pipelines.spec.metrics import Better, Metric, RateMetric
@@ -22,7 +23,7 @@ from flywheel_pipelines.spec.producers import (
     Producer,
     PromptSpec,
 )
-from flywheel_pipelines.spec.rules import ArmsSpec, CorpusSpec, FloorSpec
+from flywheel_pipelines.spec.rules import ArmsSpec, FloorSpec
 from flywheel_pipelines.spec.scoring_model import ScoringModelSpec
 from flywheel_pipelines.spec.section import NAME_PATTERN, Name, Section
 
@@ -54,6 +55,9 @@ class FlywheelSpec(Section):
     measurement_window: int = Field(default=1, ge=1, le=52, description="Cycles until feedback counts as mature.")
     floor: FloorSpec = Field(description="The quality floor.")
     corpus: CorpusSpec = Field(default_factory=CorpusSpec, description="The reference corpus.")
+    collapse: CollapseSpec = Field(
+        default_factory=CollapseSpec, description="The guard against a loop that feeds on itself."
+    )
     prompt: PromptSpec = Field(default_factory=PromptSpec, description="The prompt.")
     guardrails: GuardrailsSpec = Field(
         default_factory=GuardrailsSpec, description="What keeps an output from going out."

@@ -1,6 +1,7 @@
-"""The rules of the game: arms, the quality floor, the corpus.
+"""The rules of the game: arms and the quality floor.
 
-Not here: who produces outputs (`producers`), metrics (`metrics`), and what a rule does (`production`, `learning`).
+Not here: who produces outputs (`producers`), metrics (`metrics`), the corpus (`corpus`), the scoring model
+(`scoring_model`), and what a rule does (`production`, `learning`).
 """
 
 from __future__ import annotations
@@ -97,17 +98,3 @@ class FloorSpec(Section):
         if (self.above == "quantile") != (self.quantile is not None):
             raise ValueError("quantile and above: quantile go together: write both or neither")
         return self
-
-
-class CorpusSpec(Section):
-    """Which proven winners the next prompt shows."""
-
-    size: int = Field(default=24, ge=1, le=1000, description="References in all.")
-    per_segment: int = Field(default=6, ge=1, description="References per segment.")
-    near_duplicate: float = Field(
-        default=0.85,
-        gt=0,
-        le=1,
-        description="Text similarity from which two outputs count as one family; the best stays.",
-    )
-    lookback: int = Field(default=52, ge=1, le=1040, description="Cycles whose promoted outputs may be references.")

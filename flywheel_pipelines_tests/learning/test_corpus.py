@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from flywheel_pipelines.errors import ContractError
 from flywheel_pipelines.lake.tables import REFERENCE_CORPUS
-from flywheel_pipelines.learning.corpus import build_corpus, corpus_version
+from flywheel_pipelines.learning.corpus import CorpusRules, choose_corpus, corpus_version
 from flywheel_pipelines.similarity import text_similarity
 
 MONDAY = date(2026, 1, 5)
@@ -58,7 +58,8 @@ def judged(*rows: dict[str, Any]) -> pa.Table:
 
 
 def build(table: pa.Table, **options: Any) -> pa.Table:
-    return build_corpus(table, **{"size": 24, "per_segment": 6, "near_duplicate": 0.85, **options})
+    rules = {"size": 24, "per_segment": 6, "near_duplicate": 0.85, **options}
+    return choose_corpus(table, CorpusRules(**rules), as_of=MONDAY + timedelta(weeks=4)).corpus
 
 
 def ids(corpus: pa.Table) -> list[str]:

@@ -18,15 +18,25 @@ renamed as (
         ---------- text
         segment,
         text,
+        reason,
+        by_people,
 
         ---------- numerics
         quality,
         p_above,
+        freshness,
+        relevance,
+        likeness,
+        depth,
+        mean_depth,
         rank,
 
         ---------- dates
         cycle,
-        source_cycle
+        source_cycle,
+
+        ---------- lists
+        family
 
     from source
 

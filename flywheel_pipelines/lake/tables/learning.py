@@ -1,4 +1,4 @@
-"""What closing a cycle learns, from its metrics to the next prompt."""
+"""What closing a cycle learns, from its metrics to the next prompt. Not here: the reference corpus (`corpus`)."""
 
 import pyarrow as pa
 
@@ -223,28 +223,6 @@ SCORING_MODEL_SKILL = TableContract(
             column(
                 "chance", REAL, "Hit rate of a random choice on the same briefs; null without a choice.", nullable=True
             ),
-        ]
-    ),
-)
-
-
-REFERENCE_CORPUS = TableContract(
-    name="reference_corpus",
-    layer="learning",
-    description="The proven winners that the next prompt shows; the whole corpus as of the close of the cycle.",
-    key=("reference_id",),
-    schema=pa.schema(
-        [
-            column("reference_id", TEXT, "output_id of the winner."),
-            column("segment", TEXT, "Its segment."),
-            column("text", TEXT, "Its text."),
-            column("source_cycle", DAY, "The cycle that produced it."),
-            column(
-                "quality", REAL, "Relative gain over the floor: posterior mean / floor level - 1, worse-case signed."
-            ),
-            column("p_above", REAL, "Probability that it beats the floor, at this close."),
-            column("rank", WHOLE, "Rank by quality within the corpus, 1 = best."),
-            column("corpus_version", TEXT, "Hash of all entries of this corpus."),
         ]
     ),
 )
