@@ -13,6 +13,7 @@ from flywheel_pipelines.components.kit import AssetKit, result
 from flywheel_pipelines.components.momentum_asset import momentum_asset
 from flywheel_pipelines.components.production_assets import instant
 from flywheel_pipelines.components.resources import LakeResource
+from flywheel_pipelines.components.training_asset import training_asset
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.loop import closing
 
@@ -25,7 +26,7 @@ class CloseConfig(dg.Config):
 
 
 def learning_assets(kit: AssetKit) -> list[dg.AssetsDefinition]:
-    """The assets of layers 2 and 3, and the flywheel's last asset."""
+    """The assets of layers 2 and 3, and the flywheel's last asset; training sets only where the YAML asks for them."""
     return [
         _performance_metrics(kit),
         _scored_outputs(kit),
@@ -33,6 +34,7 @@ def learning_assets(kit: AssetKit) -> list[dg.AssetsDefinition]:
         _reference_corpus(kit),
         _refreshed_prompt(kit),
         momentum_asset(kit),
+        *([training_asset(kit)] if kit.spec.training_sets is not None else []),
     ]
 
 

@@ -17,6 +17,7 @@ from flywheel_pipelines.spec.producers import (
 from flywheel_pipelines.spec.reading import load_spec, parse_spec
 from flywheel_pipelines.spec.rules import ArmsSpec, CorpusSpec, FloorSpec, RateMetric
 from flywheel_pipelines.spec.section import NAME_PATTERN
+from flywheel_pipelines.spec.training_sets import TrainingSetsSpec
 
 __all__ = [
     "COMPONENT_TYPE",
@@ -35,6 +36,7 @@ __all__ = [
     "PromptSpec",
     "RateMetric",
     "SqlSource",
+    "TrainingSetsSpec",
     "explain_keys",
     "load_spec",
     "parse_spec",

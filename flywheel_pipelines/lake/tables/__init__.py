@@ -41,6 +41,7 @@ from flywheel_pipelines.lake.tables.production import (
     GENERATED_OUTPUTS,
     PUBLISHED_OUTPUTS,
 )
+from flywheel_pipelines.lake.tables.training import FINETUNE_JOBS, TRAINING_EXAMPLES
 
 ALL_TABLES: tuple[TableContract, ...] = (
     BATCHES, QUARANTINE, QUARANTINE_EVENTS, ARCHIVE_CANDIDATES, BRIEF_LEDGER,
@@ -50,6 +51,7 @@ ALL_TABLES: tuple[TableContract, ...] = (
     PERFORMANCE_METRICS, REVIEWED_OUTPUTS, SCORED_OUTPUTS, SCORING_MODEL, SCORING_MODEL_TERMS,
     REFERENCE_CORPUS, REFRESHED_PROMPT,
     BRIEF_OUTCOMES, MOMENTUM, AUDIT, INPUT_VERSIONS,
+    TRAINING_EXAMPLES, FINETUNE_JOBS,
 )  # fmt: skip
 TABLES: dict[str, TableContract] = {table.name: table for table in ALL_TABLES}
 
@@ -63,6 +65,7 @@ __all__ = [
     "BRIEF_OUTCOMES",
     "CYCLE_MANIFEST",
     "EXPORTS",
+    "FINETUNE_JOBS",
     "GENERATED_OUTPUTS",
     "INPUT_VERSIONS",
     "LLM_BATCHES",
@@ -87,5 +90,6 @@ __all__ = [
     "TABLES",
     "THRESHOLDS",
     "TICKETS",
+    "TRAINING_EXAMPLES",
     "TableContract",
 ]
