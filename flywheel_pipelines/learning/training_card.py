@@ -43,8 +43,8 @@ def data_card(made: TrainingSet, origin: Origin, settings: TrainingSetsSpec) -> 
     """The card, in Markdown."""
     lines = made.lines
     simulated = (
-        "**Simulated: the outputs or their feedback are synthetic. Do not take a model that was tuned on them for one "
-        "that learned from people.**"
+        "**Simulated: the outputs or their feedback are synthetic. Do not take a model that was tuned on them for "
+        "one that learned from people.**"
         if origin.is_synthetic
         else "From real outputs and feedback, as far as the flywheel's YAML and its feeds declare."
     )
@@ -53,8 +53,8 @@ def data_card(made: TrainingSet, origin: Origin, settings: TrainingSetsSpec) -> 
         simulated,
         "## Files",
         _files(made),
-        "`sft` holds one answer per line in OpenAI's chat format, `preference` a better and a worse one in the format of "
-        "direct preference optimization. Check them: `flywheel training validate FILE`.",
+        "`sft` holds one answer per line in OpenAI's chat format, `preference` a better and a worse one in the format "
+        "of direct preference optimization. Check them: `flywheel training validate FILE`.",
         "## Where it comes from",
         _bullets(
             [
@@ -71,13 +71,13 @@ def data_card(made: TrainingSet, origin: Origin, settings: TrainingSetsSpec) -> 
             ]
         ),
         "## Split",
-        f"By a hash of flywheel and brief: {settings.validation:.0%} of briefs are for validation, the same ones in every "
-        "cycle. No answer of a validation example is nearly one of a training example (text similarity "
+        f"By a hash of flywheel and brief: {settings.validation:.0%} of briefs are for validation, the same ones in "
+        "every cycle. No answer of a validation example is nearly one of a training example (text similarity "
         f"{settings.near_duplicate} or more), and no question is the same.",
         "## What was removed, and why",
         _removed(made),
-        "Personal data means e-mail addresses, phone, card and account numbers. Names and postal addresses are not found: "
-        "read the files before they leave the house.",
+        "Personal data means e-mail addresses, phone, card and account numbers. Names and postal addresses are not "
+        "found: read the files before they leave the house.",
         "## Terms",
         _bullets([f"license: {settings.license}", f"consent: {settings.consent}"]),
     ]

@@ -32,9 +32,9 @@ OVER_CAP = "more pairs of one brief than pairs_per_brief"
 class Candidate:
     """One judged output, its newest judgement, and what a model would have had to answer.
 
-    `text` is what went out as a reader sees it, `answer` the same as a model says it (JSON where the cycle had an output
-    schema). `left_text` and `left_answer` are what a reviewer left; None unless edited, `left_answer` also where the
-    edited text does not fit the schema's parts. `review` is the reviewer's decision, None without one.
+    `text` is what went out as a reader sees it, `answer` the same as a model says it (JSON where the cycle had
+    an output schema). `left_text` and `left_answer` are what a reviewer left; None unless edited, `left_answer` also
+    where the edited text does not fit the schema's parts. `review` is the reviewer's decision, None without one.
     """
 
     output_id: str
@@ -97,8 +97,8 @@ def choose_examples(
     """Every example that the judgements and reviews support, the best first, and how many were passed over and why.
 
     - sft: every proven output; where a reviewer edited it, what the reviewer left.
-    - preference from feedback: a proven output and another mature one of the same brief and cycle that the floor rejected,
-      or that is worse with probability `settings.pair_confidence` (`p_better`).
+    - preference from feedback: a proven output and another mature one of the same brief and cycle that the floor
+      rejected, or that is worse with probability `settings.pair_confidence` (`p_better`).
     - preference from an edit: what a reviewer left and the draft it was made from.
     """
     known = sorted(candidates, key=lambda one: (one.cycle, one.brief_id, one.output_id))
@@ -191,7 +191,8 @@ def _won_pair(winner: Candidate, loser: Candidate, probability: float, better: s
         winner,
         text,
         answer,
-        f"{probability:.0%} sure that it is better: {winner.posterior_mean:.4g} against {loser.posterior_mean:.4g}; {why}",
+        f"{probability:.0%} sure that it is better ({winner.posterior_mean:.4g} against {loser.posterior_mean:.4g}); "
+        f"{why}",
         _quality(winner, better),
         loser.output_id,
         loser.text,

@@ -126,7 +126,7 @@ def build_training_set(
 
 
 def split_of(flywheel: str, brief_id: str, validation: float) -> str:
-    """train or validation: sha256 of flywheel and brief, as a number from 0 to 1, below `validation` or not.
+    """Train or validation: sha256 of flywheel and brief, as a number from 0 to 1, below `validation` or not.
 
     A brief that comes again in another cycle is on the same side, and a larger share only moves briefs one way.
     """

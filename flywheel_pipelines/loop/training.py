@@ -68,9 +68,7 @@ def make_training_sets(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[
     return shown
 
 
-def export_training_set(
-    flywheel: Flywheel, store: Lake, cycle: date, root: Path, settings: TrainingSetsSpec
-) -> Made:
+def export_training_set(flywheel: Flywheel, store: Lake, cycle: date, root: Path, settings: TrainingSetsSpec) -> Made:
     """Write the files of the training set as of a close: four of JSON lines, then the card that holds their hashes.
 
     Each file is written whole or not at all. A kill in between leaves files that the card does not fit; the next run
@@ -149,9 +147,7 @@ def _manifests(store: Lake, flywheel: str, seen: CycleWindow) -> dict[date, dict
     return {row["cycle"]: row for row in rows}
 
 
-def _baselines(
-    store: Lake, flywheel: str, seen: CycleWindow, wanted: Mapping[str, Candidate]
-) -> dict[str, Prompt]:
+def _baselines(store: Lake, flywheel: str, seen: CycleWindow, wanted: Mapping[str, Candidate]) -> dict[str, Prompt]:
     """The control arm's prompt of each output's cycle, filled in for its brief."""
     manifests = _manifests(store, flywheel, seen)
     columns = ["prompt_version", "frame"]
@@ -164,7 +160,7 @@ def _baselines(
     for output_id, one in wanted.items():
         version = manifests.get(one.cycle, {}).get("control_prompt_version")
         brief = briefs.get((one.cycle, one.brief_id))
-        if version in frames and brief is not None:
+        if version is not None and version in frames and brief is not None:
             rendered = messages_for(frames[version], (), brief, max_prompt_tokens=NO_LIMIT)
             prompts[output_id] = Prompt(rendered.messages, version)
     return prompts

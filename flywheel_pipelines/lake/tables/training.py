@@ -54,7 +54,9 @@ FINETUNE_JOBS = TableContract(
     partition_by=("flywheel",),
     schema=pa.schema(
         [
-            column("submission", TEXT, "Hash of provider, method, model, files and attempt: one submission is one job."),
+            column(
+                "submission", TEXT, "Hash of provider, method, model, files and attempt: one submission is one job."
+            ),
             column(
                 "event", TEXT, "uploaded, created, or the provider's word for where it stands: running, succeeded, ..."
             ),
