@@ -43,6 +43,11 @@ class DataPaths:
         return self.root / "outbox"
 
     @property
+    def training(self) -> Path:
+        """What a model may be trained on, by flywheel and cycle: JSON lines and a data card."""
+        return self.root / "training"
+
+    @property
     def reports(self) -> Path:
         """Pages and plots for people."""
         return self.root / "reports"

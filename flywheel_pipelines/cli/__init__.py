@@ -20,6 +20,7 @@ from flywheel_pipelines.cli import (
     restating,
     reviewing,
     running,
+    training,
 )
 from flywheel_pipelines.cli.shared import USAGE_ERROR, app, print_error
 from flywheel_pipelines.errors import FlywheelError
@@ -37,6 +38,7 @@ __all__ = [
     "restating",
     "reviewing",
     "running",
+    "training",
 ]
 
 

@@ -39,7 +39,8 @@ LOOP: Mapping[str, frozenset[str]] = {
 }
 """The arrows of the loop: each asset of a flywheel with those right before it. A test holds the assets to it.
 
-Where requests go through the Batch API, `llm_batches` stands between the manifest and the outputs besides.
+Where requests go through the Batch API, `llm_batches` stands between the manifest and the outputs besides; where the
+YAML has a section `training_sets`, `training_examples` follows `scored_outputs`.
 """
 PREVIEW_ROWS = 8
 PREVIEW_WIDTH = 90

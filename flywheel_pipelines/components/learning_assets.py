@@ -16,6 +16,7 @@ from flywheel_pipelines.components.kit import AssetKit, result
 from flywheel_pipelines.components.momentum_asset import momentum_asset
 from flywheel_pipelines.components.production_assets import instant
 from flywheel_pipelines.components.resources import LakeResource
+from flywheel_pipelines.components.training_asset import training_asset
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.loop import closing, fitting
 from flywheel_pipelines.loop.choosing import choose_references
@@ -29,7 +30,7 @@ class CloseConfig(dg.Config):
 
 
 def learning_assets(kit: AssetKit) -> list[dg.AssetsDefinition]:
-    """The assets of layers 2 and 3, and the flywheel's last asset."""
+    """The assets of layers 2 and 3, and the flywheel's last asset; training sets only where the YAML asks for them."""
     return [
         _performance_metrics(kit),
         _scored_outputs(kit),
@@ -37,6 +38,7 @@ def learning_assets(kit: AssetKit) -> list[dg.AssetsDefinition]:
         _reference_corpus(kit),
         _refreshed_prompt(kit),
         momentum_asset(kit),
+        *([training_asset(kit)] if kit.spec.training_sets is not None else []),
     ]
 
 

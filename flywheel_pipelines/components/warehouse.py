@@ -41,9 +41,11 @@ TABLES_WITHOUT_ASSET = frozenset(
     {
         "batches", "quarantine", "quarantine_events", "archive_candidates", "brief_ledger", "metric_ledger",
         "metric_replacements", "output_links", "reviews", "tickets", "thresholds", "llm_batches", "input_versions",
+        "finetune_jobs", "training_examples",
     }
 )  # fmt: skip
-"""Ledgers that feeds and sensors append to, and the book of versions: no asset materializes them."""
+"""Ledgers that feeds, sensors and commands append to, and the book of versions: no asset materializes them. The asset
+of `training_examples` is there only for flywheels that ask for it, so no mart may wait for it."""
 
 
 class WarehouseComponent(dg.Component, dg.Model, dg.Resolvable):

@@ -27,6 +27,7 @@ from flywheel_pipelines.spec.reading import load_spec, parse_spec
 from flywheel_pipelines.spec.rules import ArmsSpec, FloorSpec
 from flywheel_pipelines.spec.scoring_model import Embeddings, ScoringModelSpec
 from flywheel_pipelines.spec.section import NAME_PATTERN
+from flywheel_pipelines.spec.training_sets import TrainingSetsSpec
 
 __all__ = [
     "COMPONENT_TYPE",
@@ -53,6 +54,7 @@ __all__ = [
     "ScoringModelSpec",
     "SqlSource",
     "TopKMetric",
+    "TrainingSetsSpec",
     "explain_keys",
     "load_spec",
     "parse_spec",

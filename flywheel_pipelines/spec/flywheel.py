@@ -26,6 +26,7 @@ from flywheel_pipelines.spec.producers import (
 from flywheel_pipelines.spec.rules import ArmsSpec, FloorSpec
 from flywheel_pipelines.spec.scoring_model import ScoringModelSpec
 from flywheel_pipelines.spec.section import NAME_PATTERN, Name, Section
+from flywheel_pipelines.spec.training_sets import TrainingSetsSpec
 
 COMPONENT_TYPE = "flywheel_pipelines.components.FlywheelComponent"
 OWNER_PATTERN = r"^(team:[A-Za-z0-9_-]+|[^@\s]+@[^@\s]+\.[^@\s]+)$"
@@ -63,6 +64,9 @@ class FlywheelSpec(Section):
         default_factory=GuardrailsSpec, description="What keeps an output from going out."
     )
     scoring_model: ScoringModelSpec = Field(default_factory=ScoringModelSpec, description="The scoring model.")
+    training_sets: TrainingSetsSpec | None = Field(
+        default=None, description="Training sets at every close; none: only by `flywheel training export`."
+    )
     feeds: dict[Name, FeedSpec] = Field(default_factory=dict, description="Files that come in, by name.")
 
     @model_validator(mode="wrap")

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flywheel_pipelines.personal_data import is_iban, passes_luhn, personal_data_in
 from flywheel_pipelines.production.guardrails.brief_facts import BriefFacts
 from flywheel_pipelines.production.guardrails.copies import near_copies
 from flywheel_pipelines.production.guardrails.figures import figures_in, invented_figures
 from flywheel_pipelines.production.guardrails.links import foreign_links, links_in
-from flywheel_pipelines.production.guardrails.personal import is_iban, passes_luhn, personal_data_in
 from flywheel_pipelines.prompt_text import Reference
 from flywheel_pipelines.similarity import text_similarity
 from flywheel_pipelines_tests.production.written import brief, output

@@ -52,6 +52,7 @@ from flywheel_pipelines.lake.tables.production import (
     GENERATED_OUTPUTS,
     PUBLISHED_OUTPUTS,
 )
+from flywheel_pipelines.lake.tables.training import FINETUNE_JOBS, TRAINING_EXAMPLES
 
 ALL_TABLES: tuple[TableContract, ...] = (
     BATCHES, QUARANTINE, QUARANTINE_EVENTS, ARCHIVE_CANDIDATES, BRIEF_LEDGER,
@@ -62,6 +63,7 @@ ALL_TABLES: tuple[TableContract, ...] = (
     SCORING_MODEL, SCORING_MODEL_TERMS, SCORING_MODEL_SKILL, TEXT_EMBEDDINGS, EMBEDDING_REQUESTS,
     ANCESTRY, REFERENCE_CORPUS, REFERENCE_CHANGES, COLLAPSE_SIGNS, REFRESHED_PROMPT,
     BRIEF_OUTCOMES, MOMENTUM, AUDIT, INPUT_VERSIONS,
+    TRAINING_EXAMPLES, FINETUNE_JOBS,
 )  # fmt: skip
 TABLES: dict[str, TableContract] = {table.name: table for table in ALL_TABLES}
 
@@ -79,6 +81,7 @@ __all__ = [
     "CYCLE_MANIFEST",
     "EMBEDDING_REQUESTS",
     "EXPORTS",
+    "FINETUNE_JOBS",
     "GENERATED_OUTPUTS",
     "GUARDRAIL_SCORES",
     "INPUT_VERSIONS",
@@ -109,5 +112,6 @@ __all__ = [
     "TEXT_EMBEDDINGS",
     "THRESHOLDS",
     "TICKETS",
+    "TRAINING_EXAMPLES",
     "TableContract",
 ]

@@ -1,7 +1,7 @@
 """The offline writer over HTTP: the routes of the OpenAI API that the client uses.
 
 Here: routes, reading bodies, and errors in the API's form. Not here: the answers (`answering`), files and batches
-(`batches`), and running it (`server`).
+(`batches`), fine-tuning jobs (`fine_tuning`), and running it (`server`).
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from starlette.routing import Route
 
 from flywheel_pipelines.llm.offline.answering import CREATED, MODEL, RequestError, chat_completion, embeddings
 from flywheel_pipelines.llm.offline.batches import BatchStore
+from flywheel_pipelines.llm.offline.fine_tuning import FineTuningStore
 
 
-def application(store: BatchStore, latency: float = 0) -> Starlette:
-    """The routes over one store of files and batches; every chat answer waits `latency` seconds."""
+def application(store: BatchStore, latency: float = 0, tuning: FineTuningStore | None = None) -> Starlette:
+    """The routes over one store of files and batches and its jobs; every chat answer waits `latency` seconds."""
+    jobs = tuning or FineTuningStore(store)
     return Starlette(
-        routes=[*_answering(latency), *_files(store), *_batches(store)],
+        routes=[*_answering(latency), *_files(store), *_batches(store), *_fine_tuning(jobs)],
         exception_handlers={RequestError: _refused, HTTPException: _no_route, Exception: _broken},
     )
 
@@ -89,11 +91,7 @@ def _batches(store: BatchStore) -> list[Route]:
         return _json(await run_in_threadpool(store.create, await _body(request)))
 
     async def batches(request: Request) -> Response:
-        query = request.query_params
-        limit = query.get("limit", "20")
-        if not limit.isdecimal() or not 1 <= int(limit) <= 100:
-            raise RequestError("'limit' must be a whole number from 1 to 100.", parameter="limit")
-        return _json(await run_in_threadpool(store.batches, query.get("after"), int(limit)))
+        return _json(await run_in_threadpool(store.batches, *_page(request)))
 
     async def batch(request: Request) -> Response:
         return _json(await run_in_threadpool(store.batch, request.path_params["id"]))
@@ -107,6 +105,41 @@ def _batches(store: BatchStore) -> list[Route]:
         Route("/v1/batches/{id}", batch, methods=["GET"]),
         Route("/v1/batches/{id}/cancel", cancel, methods=["POST"]),
     ]
+
+
+def _fine_tuning(jobs: FineTuningStore) -> list[Route]:
+    """In threads, as batches: a job reads its files when it is looked at."""
+
+    async def create(request: Request) -> Response:
+        return _json(await run_in_threadpool(jobs.create, await _body(request)))
+
+    async def page(request: Request) -> Response:
+        return _json(await run_in_threadpool(jobs.jobs, *_page(request)))
+
+    async def job(request: Request) -> Response:
+        return _json(await run_in_threadpool(jobs.job, request.path_params["id"]))
+
+    async def events(request: Request) -> Response:
+        return _json(await run_in_threadpool(jobs.events, request.path_params["id"]))
+
+    async def cancel(request: Request) -> Response:
+        return _json(await run_in_threadpool(jobs.cancel, request.path_params["id"]))
+
+    return [
+        Route("/v1/fine_tuning/jobs", create, methods=["POST"]),
+        Route("/v1/fine_tuning/jobs", page, methods=["GET"]),
+        Route("/v1/fine_tuning/jobs/{id}", job, methods=["GET"]),
+        Route("/v1/fine_tuning/jobs/{id}/events", events, methods=["GET"]),
+        Route("/v1/fine_tuning/jobs/{id}/cancel", cancel, methods=["POST"]),
+    ]
+
+
+def _page(request: Request) -> tuple[str | None, int]:
+    """`after` and `limit` of a list."""
+    limit = request.query_params.get("limit", "20")
+    if not limit.isdecimal() or not 1 <= int(limit) <= 100:
+        raise RequestError("'limit' must be a whole number from 1 to 100.", parameter="limit")
+    return request.query_params.get("after"), int(limit)
 
 
 async def _body(request: Request) -> Any:

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.llm.offline.batches import BatchOptions, BatchStore
+from flywheel_pipelines.llm.offline.fine_tuning import FineTuningOptions, FineTuningStore
 
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 30
@@ -29,7 +30,13 @@ class OfflineServer:
     """The offline writer in a daemon thread; runs from the moment it is made until `close`."""
 
     def __init__(
-        self, port: int = 0, *, host: str = LOOPBACK, batch: BatchOptions | None = None, latency: float = 0
+        self,
+        port: int = 0,
+        *,
+        host: str = LOOPBACK,
+        batch: BatchOptions | None = None,
+        tuning: FineTuningOptions | None = None,
+        latency: float = 0,
     ) -> None:
         """Bind and start.
 
@@ -37,6 +44,7 @@ class OfflineServer:
             port: 0 takes a free one.
             host: the address to listen on.
             batch: how batches go.
+            tuning: how fine-tuning jobs go.
             latency: seconds that every chat answer waits.
 
         Raises:
@@ -45,7 +53,8 @@ class OfflineServer:
         self._socket = _bound(host, port)
         self.host, self.port = host, int(self._socket.getsockname()[1])
         self.store = BatchStore(batch)
-        self._server = _uvicorn(self.store, latency)
+        self.jobs = FineTuningStore(self.store, tuning)
+        self._server = _uvicorn(self.store, latency, self.jobs)
         self._thread = threading.Thread(
             target=self._server.run, args=([self._socket],), name=f"offline writer {self.port}", daemon=True
         )
@@ -106,7 +115,8 @@ def serve(
         OfflineServerError: the address cannot be had.
     """
     bound = _bound(host, port)
-    server = _uvicorn(BatchStore(batch), 0, say=lambda: say(_greeting(host, int(bound.getsockname()[1]))))
+    store = BatchStore(batch)
+    server = _uvicorn(store, 0, FineTuningStore(store), lambda: say(_greeting(host, int(bound.getsockname()[1]))))
     try:
         server.run([bound])
     except KeyboardInterrupt:
@@ -138,7 +148,7 @@ def _bound(host: str, port: int) -> socket.socket:
     return bound
 
 
-def _uvicorn(store: BatchStore, latency: float, say: Callable[[], None] = lambda: None) -> Any:
+def _uvicorn(store: BatchStore, latency: float, jobs: FineTuningStore, say: Callable[[], None] = lambda: None) -> Any:
     """A uvicorn server that tells when it is up. Imported here: the command line must not wait for it."""
     import uvicorn
 
@@ -155,7 +165,7 @@ def _uvicorn(store: BatchStore, latency: float, say: Callable[[], None] = lambda
             say()
 
     config = uvicorn.Config(
-        application(store, latency),
+        application(store, latency, jobs),
         log_config=None,
         log_level="critical",
         access_log=False,

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from flywheel_pipelines.personal_data import PersonalData, personal_data_in
 from flywheel_pipelines.production.content import leaves
 from flywheel_pipelines.production.guardrails.figures import Figure, figures_in
 from flywheel_pipelines.production.guardrails.links import links_in
-from flywheel_pipelines.production.guardrails.personal import PersonalData, personal_data_in
 from flywheel_pipelines.production.guardrails.plain import plain
 
 _PERCENT_KEY = re.compile(r"percent|pct|prozent", re.IGNORECASE)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
+from flywheel_pipelines.personal_data import without_personal_data
 from flywheel_pipelines.production.guardrails.links import without_links
-from flywheel_pipelines.production.guardrails.personal import without_personal_data
 from flywheel_pipelines.production.guardrails.plain import shortened
 
 if TYPE_CHECKING:
