@@ -4,12 +4,14 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from flywheel_pipelines.errors import ContractError
 from flywheel_pipelines.lake.parts import LedgerPart
 from flywheel_pipelines.lake.store import ABSENT, CycleWindow, Lake, write_atomically
 from flywheel_pipelines.lake.tables import BATCHES, BRIEFS, METRIC_LEDGER, QUARANTINE
+from flywheel_pipelines_tests.lake_samples import FLYWHEEL, write_sample_lake
 
 MONDAY, NEXT = date(2026, 1, 5), date(2026, 1, 12)
 
@@ -234,3 +236,13 @@ def test_dropping_one_flywheel_leaves_the_other(lake: Lake) -> None:
     lake.drop("f")
     assert lake.read(BRIEFS, "f").num_rows == lake.read(METRIC_LEDGER, "f").num_rows == 0
     assert lake.read(BRIEFS, "g").num_rows == lake.read(METRIC_LEDGER, "g").num_rows == 1
+
+
+# -- files that this project did not write ----------------------------------------------------------------------------
+def test_a_file_of_the_lake_with_other_columns_is_named_with_what_it_lacks(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    write_sample_lake(lake)
+    path = next(iter(lake.ledger_files(METRIC_LEDGER, FLYWHEEL, CycleWindow()))).path
+    pq.write_table(pq.ParquetFile(path).read().drop_columns(["value"]), path)
+    with pytest.raises(ContractError, match=r"no file of metric_ledger: it has no column value; found output_id"):
+        lake.read(METRIC_LEDGER, FLYWHEEL)
