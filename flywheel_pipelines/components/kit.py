@@ -39,7 +39,8 @@ LOOP: Mapping[str, frozenset[str]] = {
 }
 """The arrows of the loop: each asset of a flywheel with those right before it. A test holds the assets to it.
 
-Where requests go through the Batch API, `llm_batches` stands between the manifest and the outputs besides.
+Where requests go through the Batch API, `llm_batches` stands between the manifest and the outputs besides, and where a
+model may propose prompts `proposed_prompt` between the briefs and the manifest.
 """
 PREVIEW_ROWS = 8
 PREVIEW_WIDTH = 90

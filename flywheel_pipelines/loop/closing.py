@@ -22,10 +22,10 @@ from flywheel_pipelines.lake.store import CycleWindow, Lake
 from flywheel_pipelines.learning.corpus import build_corpus
 from flywheel_pipelines.learning.judgement import judge_cycle
 from flywheel_pipelines.learning.model_tables import fit_scoring_model, model_to_tables
-from flywheel_pipelines.learning.prompt import refresh_prompt
 from flywheel_pipelines.learning.text_model import TextModel
 from flywheel_pipelines.learning.thresholds import floor_rule
 from flywheel_pipelines.loop.flywheel import Flywheel
+from flywheel_pipelines.loop.prompts import champion_of, render
 from flywheel_pipelines.loop.recorder import Markdown, Recorder, Shown
 from flywheel_pipelines.loop.restated_words import about_batches, about_decisions, about_metrics
 from flywheel_pipelines.loop.restatements import no_changes, restate_decisions, restate_metrics
@@ -168,14 +168,8 @@ def refresh_prompts(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[dat
     for cycle in cycles:
         before = flywheel.previous(cycle)
         previous = store.read(tables.REFRESHED_PROMPT, spec.name, before, columns=tables.REFRESHED_PROMPT.columns)
-        prompt = refresh_prompt(
-            flywheel.prompt_template(),
-            store.read(tables.REFERENCE_CORPUS, spec.name, cycle),
-            previous,
-            flywheel=spec.name,
-            metric=spec.floor.metric,
-            guidelines=spec.prompt.guidelines,
-        )
+        corpus = store.read(tables.REFERENCE_CORPUS, spec.name, cycle)
+        prompt = render(flywheel, champion_of(flywheel, store, cycle), corpus, previous)
         read = [(tables.REFERENCE_CORPUS, cycle), (tables.REFRESHED_PROMPT, before)]
         recorder.write(tables.REFRESHED_PROMPT, prompt, cycle, read)
         text = prompt.column("text")[0].as_py()

@@ -12,8 +12,8 @@ from flywheel_pipelines.spec.producers import (
     GuardrailsSpec,
     LlmProducer,
     PriceSpec,
-    PromptSpec,
 )
+from flywheel_pipelines.spec.prompts import OptimiserSpec, PromptSpec
 from flywheel_pipelines.spec.reading import load_spec, parse_spec
 from flywheel_pipelines.spec.rules import ArmsSpec, CorpusSpec, FloorSpec, RateMetric
 from flywheel_pipelines.spec.section import NAME_PATTERN
@@ -31,6 +31,7 @@ __all__ = [
     "FlywheelSpec",
     "GuardrailsSpec",
     "LlmProducer",
+    "OptimiserSpec",
     "PriceSpec",
     "PromptSpec",
     "RateMetric",

@@ -19,8 +19,8 @@ from flywheel_pipelines.spec.producers import (
     BriefsSpec,
     GuardrailsSpec,
     Producer,
-    PromptSpec,
 )
+from flywheel_pipelines.spec.prompts import PromptSpec
 from flywheel_pipelines.spec.rules import ArmsSpec, CorpusSpec, FloorSpec, RateMetric, ScoringModelSpec
 from flywheel_pipelines.spec.section import NAME_PATTERN, Name, Section
 
@@ -100,14 +100,17 @@ class FlywheelSpec(Section):
         return self
 
     @model_validator(mode="after")
-    def _a_challenger_has_a_prompt_and_a_share(self) -> Self:
-        if (self.arms.challenger > 0) != (self.prompt.challenger is not None):
+    def _what_is_proposed_has_a_share(self) -> Self:
+        learns = self.prompt.refresh != "references"
+        if isinstance(self.producer, ArchiveProducer) and (self.arms.challenger or learns):
+            key = "arms.challenger" if self.arms.challenger else f"prompt.refresh: {self.prompt.refresh}"
+            raise ValueError(f"{key}: an archive producer writes nothing, so no prompt can be on trial")
+        if not self.arms.challenger and (self.prompt.challenger is not None or learns):
+            key = "prompt.challenger" if self.prompt.challenger is not None else f"prompt.refresh: {self.prompt.refresh}"
             raise ValueError(
-                "arms.challenger and prompt.challenger go together: the share of briefs on trial, and the template "
-                "that is tried; write both or neither"
+                f"{key}: what is proposed has to go on trial, and no brief is set aside for that; "
+                "write arms: {challenger: 0.2}, the share of briefs on trial"
             )
-        if self.arms.challenger and isinstance(self.producer, ArchiveProducer):
-            raise ValueError("arms.challenger: an archive producer writes nothing, so no prompt can be on trial")
         return self
 
     @model_validator(mode="after")

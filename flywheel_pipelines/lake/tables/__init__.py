@@ -32,7 +32,7 @@ from flywheel_pipelines.lake.tables.ledgers import (
     THRESHOLDS,
 )
 from flywheel_pipelines.lake.tables.lineage import INPUT_VERSIONS
-from flywheel_pipelines.lake.tables.llm import LLM_BATCHES, LLM_REQUESTS, PROMPT_VERSIONS
+from flywheel_pipelines.lake.tables.llm import LLM_BATCHES, LLM_REQUESTS
 from flywheel_pipelines.lake.tables.momentum import AUDIT, BRIEF_OUTCOMES, MOMENTUM
 from flywheel_pipelines.lake.tables.production import (
     BRIEFS,
@@ -41,13 +41,13 @@ from flywheel_pipelines.lake.tables.production import (
     GENERATED_OUTPUTS,
     PUBLISHED_OUTPUTS,
 )
-from flywheel_pipelines.lake.tables.prompts import PROMPT_FRAMES
+from flywheel_pipelines.lake.tables.prompts import PROMPT_FRAMES, PROMPT_VERSIONS, PROPOSED_PROMPT
 
 ALL_TABLES: tuple[TableContract, ...] = (
     BATCHES, QUARANTINE, QUARANTINE_EVENTS, ARCHIVE_CANDIDATES, BRIEF_LEDGER,
     METRIC_LEDGER, METRIC_REPLACEMENTS, OUTPUT_LINKS, REVIEWS, TICKETS, RESTATEMENTS, THRESHOLDS,
     PROMPT_FRAMES, PROMPT_VERSIONS, LLM_REQUESTS, LLM_BATCHES,
-    BRIEFS, CYCLE_MANIFEST, GENERATED_OUTPUTS, PUBLISHED_OUTPUTS, EXPORTS,
+    BRIEFS, PROPOSED_PROMPT, CYCLE_MANIFEST, GENERATED_OUTPUTS, PUBLISHED_OUTPUTS, EXPORTS,
     PERFORMANCE_METRICS, REVIEWED_OUTPUTS, SCORED_OUTPUTS, SCORING_MODEL, SCORING_MODEL_TERMS,
     REFERENCE_CORPUS, REFRESHED_PROMPT,
     BRIEF_OUTCOMES, MOMENTUM, AUDIT, INPUT_VERSIONS,
@@ -75,6 +75,7 @@ __all__ = [
     "PERFORMANCE_METRICS",
     "PROMPT_FRAMES",
     "PROMPT_VERSIONS",
+    "PROPOSED_PROMPT",
     "PUBLISHED_OUTPUTS",
     "QUARANTINE",
     "QUARANTINE_EVENTS",

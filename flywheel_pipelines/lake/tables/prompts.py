@@ -1,4 +1,4 @@
-"""The library of prompts: every frame that was ever proposed, and by whom.
+"""The library of prompts: every frame that was ever proposed, every prompt that was rendered from one.
 
 A prompt is a *frame* (template and guidelines, with slots for references and brief) plus the references of the corpus.
 Frames are what goes through the gate. Not here: making frames (`learning/frames.py`) and judging them.
@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from flywheel_pipelines.lake.contracts import TableContract, column
 from flywheel_pipelines.lake.tables.ledgers import FACT
-from flywheel_pipelines.lake.tables.types import DAY, TEXT
+from flywheel_pipelines.lake.tables.types import DAY, REAL, TEXT, WHOLE
 
 PROMPT_FRAMES = TableContract(
     name="prompt_frames",
@@ -30,6 +30,59 @@ PROMPT_FRAMES = TableContract(
             column("note", TEXT, "Why it was made, in words."),
             column("proposed_for", DAY, "First cycle that may try it."),
             *FACT,
+        ]
+    ),
+)
+
+
+PROMPT_VERSIONS = TableContract(
+    name="prompt_versions",
+    layer="learning",
+    description="Every prompt that a cycle was opened with, as it was then: a frame with the references of a corpus.",
+    key=("prompt_version",),
+    kind="ledger",
+    partition_by=("flywheel",),
+    schema=pa.schema(
+        [
+            column("prompt_version", TEXT, "Hash of the text and of the references it shows."),
+            column("parent_version", TEXT, "The prompt it came after; null for a first one.", nullable=True),
+            column("frame_version", TEXT, "The frame in `prompt_frames` that it was rendered from."),
+            column(
+                "author",
+                TEXT,
+                "What changed it last: template, references (other winners), human, reflection or optimiser.",
+            ),
+            column("corpus_version", TEXT, "Corpus it was rendered from."),
+            column("template_hash", TEXT, "Hash of the template."),
+            column("frame", TEXT, "The prompt with slots for the references and the brief."),
+            column("shown_references", TEXT, "Its references as a JSON list: reference_id, segment, text, rank."),
+            *FACT,
+        ]
+    ),
+)
+
+
+PROPOSED_PROMPT = TableContract(
+    name="proposed_prompt",
+    layer="learning",
+    description="What came of asking a model for a better prompt while a cycle was opened; one row per cycle. "
+    "A frame that was proposed stands in `prompt_frames`.",
+    key=("strategy",),
+    schema=pa.schema(
+        [
+            column("strategy", TEXT, "reflect or gepa."),
+            column("outcome", TEXT, "proposed, nothing_new, not_due or failed."),
+            column("reason", TEXT, "Why, in words and numbers."),
+            column("frame_version", TEXT, "The frame that was proposed; null without one.", nullable=True),
+            column("parent_version", TEXT, "The champion's frame at that time.", nullable=True),
+            column("model", TEXT, "The model that was asked; null when none was.", nullable=True),
+            column("n_winners", WHOLE, "Winners that were shown to it, or briefs that were written for."),
+            column("n_losers", WHOLE, "Losers that were shown to it."),
+            column("n_guidelines", WHOLE, "Guidelines that came back."),
+            column("n_dropped", WHOLE, "Those of them that were dropped, for the reasons in `dropped`."),
+            column("dropped", TEXT, "What was dropped and why, as a JSON list of {text, reason}."),
+            column("n_requests", WHOLE, "Requests of this proposal that came to an end, now or before."),
+            column("cost", REAL, "US dollars of this run; null when the price is unknown.", nullable=True),
         ]
     ),
 )
