@@ -34,7 +34,8 @@ LOOP: Mapping[str, frozenset[str]] = {
     "scored_outputs": frozenset({"published_outputs", "performance_metrics"}),
     "scoring_model": frozenset({"scored_outputs"}),
     "reference_corpus": frozenset({"scored_outputs"}),
-    "refreshed_prompt": frozenset({"reference_corpus"}),
+    "prompt_gate": frozenset({"performance_metrics"}),
+    "refreshed_prompt": frozenset({"reference_corpus", "prompt_gate"}),
     "momentum": frozenset({"scoring_model", "refreshed_prompt"}),
 }
 """The arrows of the loop: each asset of a flywheel with those right before it. A test holds the assets to it.

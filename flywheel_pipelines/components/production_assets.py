@@ -91,9 +91,7 @@ def _proposed_prompt(kit: AssetKit) -> dg.AssetsDefinition:
         with kit.step(lake) as recorder:
             at = instant(config.recorded_at)
             now = at or datetime.now(UTC)
-            return result(
-                recorder, propose_prompts(kit.flywheel, recorder, kit.cycles(context), llm.writers(at), now)
-            )
+            return result(recorder, propose_prompts(kit.flywheel, recorder, kit.cycles(context), llm.writers(at), now))
 
     return proposed_prompt
 

@@ -23,7 +23,7 @@ from flywheel_pipelines.lake.store import content_hash
 from flywheel_pipelines.lake.tables import PROMPT_FRAMES
 
 Author = Literal["template", "human", "reflection", "optimiser"]
-CHAMPION, CHALLENGER = "champion", "challenger"
+CHAMPION, CHALLENGER, PREDECESSOR = "champion", "challenger", "predecessor"
 """Roles of frames, as the gate's table has them."""
 
 
@@ -158,7 +158,8 @@ def in_play(gate: pa.Table | None) -> InPlay:
     if gate is None or gate.num_rows == 0:
         return InPlay()
     by_role = {row["role"]: row["frame_version"] for row in gate.select(["frame_version", "role"]).to_pylist()}
-    return InPlay(by_role.get(CHAMPION), by_role.get(CHALLENGER))
+    # After a promotion the former champion keeps the challenger's share for a while.
+    return InPlay(by_role.get(CHAMPION), by_role.get(CHALLENGER, by_role.get(PREDECESSOR)))
 
 
 def champion_frame(gate: pa.Table | None) -> str | None:
@@ -172,5 +173,7 @@ def frame_diff(before: Frame | None, after: Frame) -> str:
     parts = [("template", old.template, after.template), ("guidelines", "\n".join(old.lines), "\n".join(after.lines))]
     lines: list[str] = []
     for name, was, now in parts:
-        lines += difflib.unified_diff(was.splitlines(), now.splitlines(), f"{name} before", f"{name} after", lineterm="")
+        lines += difflib.unified_diff(
+            was.splitlines(), now.splitlines(), f"{name} before", f"{name} after", lineterm=""
+        )
     return "\n".join(lines)

@@ -193,9 +193,7 @@ def _paired(
         winners, losers = groups[name]
         winners.sort(key=lambda one: (-one.p_above, one.shown_id))
         losers.sort(key=lambda one: (one.p_above, one.shown_id))
-        by_group.append(
-            [Contrast(kind, segments[name], *pair) for pair in zip(winners, losers, strict=False)]
-        )
+        by_group.append([Contrast(kind, segments[name], *pair) for pair in zip(winners, losers, strict=False)])
     # In turn, so that no segment crowds out the others where there is room for a part only.
     pairs = [pair for round_ in zip_longest(*by_group) for pair in round_ if pair is not None]
     used.update(one.output_id for pair in pairs for one in (pair.winner, pair.loser))

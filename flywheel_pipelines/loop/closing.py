@@ -1,6 +1,6 @@
 """The steps that close cycles.
 
-measure -> score -> fit_model, choose_references -> refresh_prompts -> weigh (momentum)
+measure -> score -> fit_model, choose_references, compare, gate -> refresh_prompts -> weigh (momentum)
 
 Each loops over its cycles in order, so a restatement of a year is one pass. Not here: the statistics (`learning`,
 `momentum`).
@@ -25,6 +25,7 @@ from flywheel_pipelines.learning.model_tables import fit_scoring_model, model_to
 from flywheel_pipelines.learning.text_model import TextModel
 from flywheel_pipelines.learning.thresholds import floor_rule
 from flywheel_pipelines.loop.flywheel import Flywheel
+from flywheel_pipelines.loop.gating import compare, gate
 from flywheel_pipelines.loop.prompts import champion_of, render
 from flywheel_pipelines.loop.recorder import Markdown, Recorder, Shown
 from flywheel_pipelines.loop.restated_words import about_batches, about_decisions, about_metrics
@@ -38,6 +39,8 @@ def close_cycles(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date])
     score(flywheel, recorder, cycles)
     fit_model(flywheel, recorder, cycles)
     choose_references(flywheel, recorder, cycles)
+    compare(flywheel, recorder, cycles)
+    gate(flywheel, recorder, cycles)
     refresh_prompts(flywheel, recorder, cycles)
     weigh(flywheel, recorder, cycles)
 
@@ -170,7 +173,11 @@ def refresh_prompts(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[dat
         previous = store.read(tables.REFRESHED_PROMPT, spec.name, before, columns=tables.REFRESHED_PROMPT.columns)
         corpus = store.read(tables.REFERENCE_CORPUS, spec.name, cycle)
         prompt = render(flywheel, champion_of(flywheel, store, cycle), corpus, previous)
-        read = [(tables.REFERENCE_CORPUS, cycle), (tables.REFRESHED_PROMPT, before)]
+        read = [
+            (tables.REFERENCE_CORPUS, cycle),
+            (tables.PROMPT_GATE, cycle),
+            (tables.REFRESHED_PROMPT, before),
+        ]
         recorder.write(tables.REFRESHED_PROMPT, prompt, cycle, read)
         text = prompt.column("text")[0].as_py()
     return {"prompt": Markdown(_code_block(text))}

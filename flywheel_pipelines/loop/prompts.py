@@ -133,9 +133,7 @@ def frame_on_trial(flywheel: Flywheel, store: Lake, predecessor: date | None) ->
     return _known(store, flywheel.name, decided.challenger) if decided.challenger else None
 
 
-def render(
-    flywheel: Flywheel, known: KnownFrame, corpus: pa.Table, previous: pa.Table | None = None
-) -> pa.Table:
+def render(flywheel: Flywheel, known: KnownFrame, corpus: pa.Table, previous: pa.Table | None = None) -> pa.Table:
     """A frame with the references of a corpus, as a row of REFRESHED_PROMPT."""
     return refresh_prompt(
         known.frame.template,

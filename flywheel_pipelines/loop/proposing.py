@@ -120,9 +120,7 @@ def propose_prompts(
     return shown
 
 
-def _propose(
-    flywheel: Flywheel, store: Lake, cycle: date, writers: Writers, now: datetime
-) -> tuple[pa.Table, str]:
+def _propose(flywheel: Flywheel, store: Lake, cycle: date, writers: Writers, now: datetime) -> tuple[pa.Table, str]:
     """The row of a cycle for which nothing was settled yet, and what the proposal changes."""
     predecessor = flywheel.previous(cycle)
     if not store.has(tables.SCORED_OUTPUTS, flywheel.name, predecessor):
@@ -162,14 +160,10 @@ def _is_ours(store: Lake, flywheel: str, outcome: Outcome) -> bool:
     assert outcome.proposal is not None
     version = outcome.proposal.frame.version
     rows = store.read(tables.PROMPT_FRAMES, flywheel).to_pylist()
-    return any(
-        row["frame_version"] == version and row["proposed_for"] == outcome.proposal.proposed_for for row in rows
-    )
+    return any(row["frame_version"] == version and row["proposed_for"] == outcome.proposal.proposed_for for row in rows)
 
 
-def _why_not_now(
-    flywheel: Flywheel, store: Lake, cycle: date, predecessor: date, writers: Writers
-) -> Outcome | None:
+def _why_not_now(flywheel: Flywheel, store: Lake, cycle: date, predecessor: date, writers: Writers) -> Outcome | None:
     """Why nothing is asked in this cycle; None when it is time."""
     spec = flywheel.spec.prompt
     if frame_on_trial(flywheel, store, predecessor) is not None:

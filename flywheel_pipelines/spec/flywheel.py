@@ -14,6 +14,7 @@ from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_va
 from flywheel_pipelines.cycles import Cadence, cycle_of, shift_cycle
 from flywheel_pipelines.spec.explaining import detail_of
 from flywheel_pipelines.spec.feeds import FeedSpec
+from flywheel_pipelines.spec.gate import GateSpec
 from flywheel_pipelines.spec.producers import (
     ArchiveProducer,
     BriefsSpec,
@@ -53,6 +54,7 @@ class FlywheelSpec(Section):
     floor: FloorSpec = Field(description="The quality floor.")
     corpus: CorpusSpec = Field(default_factory=CorpusSpec, description="The reference corpus.")
     prompt: PromptSpec = Field(default_factory=PromptSpec, description="The prompt.")
+    gate: GateSpec = Field(default_factory=GateSpec, description="When a frame on trial replaces the champion.")
     guardrails: GuardrailsSpec = Field(
         default_factory=GuardrailsSpec, description="What keeps an output from going out."
     )
@@ -106,7 +108,9 @@ class FlywheelSpec(Section):
             key = "arms.challenger" if self.arms.challenger else f"prompt.refresh: {self.prompt.refresh}"
             raise ValueError(f"{key}: an archive producer writes nothing, so no prompt can be on trial")
         if not self.arms.challenger and (self.prompt.challenger is not None or learns):
-            key = "prompt.challenger" if self.prompt.challenger is not None else f"prompt.refresh: {self.prompt.refresh}"
+            key = (
+                "prompt.challenger" if self.prompt.challenger is not None else f"prompt.refresh: {self.prompt.refresh}"
+            )
             raise ValueError(
                 f"{key}: what is proposed has to go on trial, and no brief is set aside for that; "
                 "write arms: {challenger: 0.2}, the share of briefs on trial"

@@ -16,6 +16,7 @@ from flywheel_pipelines.lake.tables.feedback import (
     REVIEWS,
     TICKETS,
 )
+from flywheel_pipelines.lake.tables.gate import PROMPT_GATE
 from flywheel_pipelines.lake.tables.learning import (
     PERFORMANCE_METRICS,
     REFERENCE_CORPUS,
@@ -49,7 +50,7 @@ ALL_TABLES: tuple[TableContract, ...] = (
     PROMPT_FRAMES, PROMPT_VERSIONS, LLM_REQUESTS, LLM_BATCHES,
     BRIEFS, PROPOSED_PROMPT, CYCLE_MANIFEST, GENERATED_OUTPUTS, PUBLISHED_OUTPUTS, EXPORTS,
     PERFORMANCE_METRICS, REVIEWED_OUTPUTS, SCORED_OUTPUTS, SCORING_MODEL, SCORING_MODEL_TERMS,
-    REFERENCE_CORPUS, REFRESHED_PROMPT,
+    REFERENCE_CORPUS, PROMPT_GATE, REFRESHED_PROMPT,
     BRIEF_OUTCOMES, MOMENTUM, AUDIT, INPUT_VERSIONS,
 )  # fmt: skip
 TABLES: dict[str, TableContract] = {table.name: table for table in ALL_TABLES}
@@ -74,6 +75,7 @@ __all__ = [
     "OUTPUT_LINKS",
     "PERFORMANCE_METRICS",
     "PROMPT_FRAMES",
+    "PROMPT_GATE",
     "PROMPT_VERSIONS",
     "PROPOSED_PROMPT",
     "PUBLISHED_OUTPUTS",
