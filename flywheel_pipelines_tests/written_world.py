@@ -187,6 +187,8 @@ class WrittenWorld:
     ) -> dg.ExecuteInProcessResult:
         """The same in the environment that is in force."""
         dated = {"open": ("cycle_manifest", *WRITING), "collect": WRITING}.get(verb, ())
+        if self.flywheel.has_proposals and verb == "open":
+            dated = ("proposed_prompt", *dated)
         if self.flywheel.uses_batches and dated:
             dated = (*dated, "llm_batches")
         known: dict[str, dict[str, Any]] = {asset: {"recorded_at": at(cycle)} for asset in dated}

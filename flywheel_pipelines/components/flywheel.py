@@ -60,7 +60,8 @@ class FlywheelComponent(dg.Component):
         ]
         if kit.flywheel.uses_batches:
             # What follows the manifest: a cycle that waits for its batch is not pinned anew.
-            rest = [asset for asset in opening if asset.key.path[-1] not in ("briefs", "cycle_manifest")]
+            pinned = ("briefs", "proposed_prompt", "cycle_manifest")
+            rest = [asset for asset in opening if asset.key.path[-1] not in pinned]
             jobs.append(self._job("collect", "Go on with a cycle whose batch was answered.", rest))
             sensors.append(batch_sensor(kit, jobs[-1]))
         schedules = []

@@ -34,13 +34,15 @@ LOOP: Mapping[str, frozenset[str]] = {
     "scored_outputs": frozenset({"published_outputs", "performance_metrics"}),
     "scoring_model": frozenset({"scored_outputs"}),
     "reference_corpus": frozenset({"scored_outputs"}),
-    "refreshed_prompt": frozenset({"reference_corpus"}),
+    "prompt_gate": frozenset({"performance_metrics"}),
+    "refreshed_prompt": frozenset({"reference_corpus", "prompt_gate"}),
     "momentum": frozenset({"scoring_model", "refreshed_prompt"}),
 }
 """The arrows of the loop: each asset of a flywheel with those right before it. A test holds the assets to it.
 
-Where requests go through the Batch API, `llm_batches` stands between the manifest and the outputs besides; where the
-YAML has a section `training_sets`, `training_examples` follows `scored_outputs`.
+Where requests go through the Batch API, `llm_batches` stands between the manifest and the outputs besides, and where a
+model may propose prompts `proposed_prompt` between the briefs and the manifest; where the YAML has a section
+`training_sets`, `training_examples` follows `scored_outputs`.
 """
 PREVIEW_ROWS = 8
 PREVIEW_WIDTH = 90

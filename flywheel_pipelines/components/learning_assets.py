@@ -1,6 +1,7 @@
 """The assets that close a cycle.
 
 performance_metrics -> scored_outputs -> scoring_model, reference_corpus -> refreshed_prompt -> momentum
+performance_metrics -> prompt_gate -> refreshed_prompt
 
 Wiring only: each takes a step of `loop/closing.py`, for all cycles of its run in order, so a restatement of a year is
 one run.
@@ -12,6 +13,7 @@ import dagster as dg
 
 from flywheel_pipelines.components.corpus_checks import corpus_check_results, corpus_check_specs
 from flywheel_pipelines.components.feed_checks import feed_check_results, feed_check_specs, stopping
+from flywheel_pipelines.components.gate_asset import gate_asset
 from flywheel_pipelines.components.kit import AssetKit, result
 from flywheel_pipelines.components.momentum_asset import momentum_asset
 from flywheel_pipelines.components.production_assets import instant
@@ -36,6 +38,7 @@ def learning_assets(kit: AssetKit) -> list[dg.AssetsDefinition]:
         _scored_outputs(kit),
         _scoring_model(kit),
         _reference_corpus(kit),
+        gate_asset(kit),
         _refreshed_prompt(kit),
         momentum_asset(kit),
         *([training_asset(kit)] if kit.spec.training_sets is not None else []),
@@ -114,7 +117,7 @@ def _reference_corpus(kit: AssetKit) -> dg.AssetsDefinition:
 
 
 def _refreshed_prompt(kit: AssetKit) -> dg.AssetsDefinition:
-    @kit.asset(tables.REFRESHED_PROMPT, deps=[tables.REFERENCE_CORPUS], many_cycles_per_run=True)
+    @kit.asset(tables.REFRESHED_PROMPT, deps=[tables.REFERENCE_CORPUS, tables.PROMPT_GATE], many_cycles_per_run=True)
     def refreshed_prompt(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
         with kit.step(lake) as recorder:
             return result(recorder, closing.refresh_prompts(kit.flywheel, recorder, kit.cycles(context)))

@@ -22,13 +22,13 @@ class MomentumConfig(dg.Config):
 
 
 def momentum_asset(kit: AssetKit) -> dg.AssetsDefinition:
-    """The asset that fills `brief_outcomes`, `momentum` and `audit`."""
+    """The asset that fills `momentum` and `audit`."""
 
     @kit.asset(
         tables.MOMENTUM,
         deps=[tables.SCORING_MODEL, tables.REFRESHED_PROMPT],
         many_cycles_per_run=True,
-        also_writes=[tables.BRIEF_OUTCOMES, tables.AUDIT],
+        also_writes=[tables.AUDIT],
     )
     def momentum(context: dg.AssetExecutionContext, config: MomentumConfig, lake: LakeResource) -> dg.MaterializeResult:
         with kit.step(lake) as recorder:

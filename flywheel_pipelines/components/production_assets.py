@@ -1,6 +1,7 @@
 """The assets that open a cycle: briefs -> cycle_manifest -> generated_outputs -> published_outputs.
 
-Wiring only: each takes the step of the same name in `loop/opening.py` and shows what it did.
+Where a model may propose prompts, `proposed_prompt` stands between the first two. Wiring only: each takes the step of
+the same name in `loop/` and shows what it did.
 """
 
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from flywheel_pipelines.components.resources import LakeResource, LlmResource
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.loop import opening
 from flywheel_pipelines.loop.opening import OpenOptions
+from flywheel_pipelines.loop.proposing import propose_prompts
 from flywheel_pipelines.paths import DataPaths
 
 
@@ -68,8 +70,12 @@ def instant(text: str | None) -> datetime | None:
 
 
 def production_assets(kit: AssetKit) -> list[dg.AssetsDefinition]:
-    """The four assets of layer 1. With `producer.requests: batch`, `batch_assets.py` adds one between them."""
-    return [_briefs(kit), _cycle_manifest(kit), _generated_outputs(kit), _published_outputs(kit)]
+    """The four assets of layer 1, and `proposed_prompt` where a model may propose prompts.
+
+    With `producer.requests: batch`, `batch_assets.py` adds one between them.
+    """
+    proposing = [_proposed_prompt(kit)] if kit.flywheel.has_proposals else []
+    return [_briefs(kit), *proposing, _cycle_manifest(kit), _generated_outputs(kit), _published_outputs(kit)]
 
 
 def _briefs(kit: AssetKit) -> dg.AssetsDefinition:
@@ -81,8 +87,25 @@ def _briefs(kit: AssetKit) -> dg.AssetsDefinition:
     return briefs
 
 
+def _proposed_prompt(kit: AssetKit) -> dg.AssetsDefinition:
+    @kit.asset(
+        tables.PROPOSED_PROMPT, deps=[tables.BRIEFS], many_cycles_per_run=False, also_writes=[tables.PROMPT_FRAMES]
+    )
+    def proposed_prompt(
+        context: dg.AssetExecutionContext, config: ProduceConfig, lake: LakeResource, llm: LlmResource
+    ) -> dg.MaterializeResult:
+        with kit.step(lake) as recorder:
+            at = instant(config.recorded_at)
+            now = at or datetime.now(UTC)
+            return result(recorder, propose_prompts(kit.flywheel, recorder, kit.cycles(context), llm.writers(at), now))
+
+    return proposed_prompt
+
+
 def _cycle_manifest(kit: AssetKit) -> dg.AssetsDefinition:
-    @kit.asset(tables.CYCLE_MANIFEST, deps=[tables.BRIEFS], many_cycles_per_run=False)
+    before = tables.PROPOSED_PROMPT if kit.flywheel.has_proposals else tables.BRIEFS
+
+    @kit.asset(tables.CYCLE_MANIFEST, deps=[before], many_cycles_per_run=False)
     def cycle_manifest(
         context: dg.AssetExecutionContext, config: OpenConfig, lake: LakeResource, llm: LlmResource
     ) -> dg.MaterializeResult:

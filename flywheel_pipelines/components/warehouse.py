@@ -31,6 +31,8 @@ TABLES_OF_OTHER_ASSETS = {
     "audit": "momentum",
     "scoring_model_terms": "scoring_model",
     "prompt_versions": "cycle_manifest",
+    "prompt_frames": "cycle_manifest",
+    "proposed_prompt": "cycle_manifest",
     "llm_requests": "generated_outputs",
     "exports": "published_outputs",
     "reviewed_outputs": "performance_metrics",

@@ -18,12 +18,13 @@ from flywheel_pipelines.errors import SpecError
 from flywheel_pipelines.lake.store import content_hash
 from flywheel_pipelines.lake.tables import REFRESHED_PROMPT
 from flywheel_pipelines.learning.corpus import corpus_version
+from flywheel_pipelines.learning.frames import Author, frame_of
 from flywheel_pipelines.prompt_text import BRIEF_SLOT, REFERENCES_SLOT, Reference, render_references, without_slots
 
 VARIABLES = {
     "brief": "where each brief goes; required",
     "references": "the fenced references, grouped by segment; empty in the baseline prompt; required",
-    "guidelines": "the house rules of the YAML as a list; required when there are any",
+    "guidelines": "the house rules of the YAML and what was learned besides, as a list; required when there are any",
     "n_references": "how many references are shown",
     "flywheel": "name of the flywheel",
     "metric": "name of the metric that outputs are judged by",
@@ -69,6 +70,7 @@ def refresh_prompt(
     flywheel: str,
     metric: str,
     guidelines: Sequence[str] = (),
+    frame_author: Author = "template",
 ) -> pa.Table:
     """Render the prompt that the next cycle is produced with.
 
@@ -77,10 +79,12 @@ def refresh_prompt(
     Args:
         template: a Jinja template with the variables of VARIABLES.
         corpus: REFERENCE_CORPUS of this close; empty gives the baseline prompt, which is also the treadmill's.
-        previous: REFRESHED_PROMPT of the cycle before; None or empty for the first.
+        previous: REFRESHED_PROMPT that this one comes after: of the cycle before, or the champion's for a challenger;
+            None or empty for the first.
         flywheel: name of the flywheel.
         metric: name of the floor's metric.
-        guidelines: the owner's house rules.
+        guidelines: the frame's guidelines: the owner's house rules, and what was learned.
+        frame_author: who or what made the frame.
 
     Returns:
         REFRESHED_PROMPT without partition columns, one row. `frame` has BRIEF_SLOT and, with references,
@@ -100,14 +104,17 @@ def refresh_prompt(
     frame = _render(template, REFERENCES_SLOT if references else "", values)
     text = frame.replace(REFERENCES_SLOT, render_references(references))
     version = content_hash(text, *(reference.reference_id for reference in references))
-    parents = [] if previous is None else previous["prompt_version"].to_pylist()
-    parent = parents[0] if parents else None
+    before = [] if previous is None else previous.select(["prompt_version", "frame_version"]).to_pylist()
+    parent = before[0]["prompt_version"] if before else None
+    frame_version = frame_of(template, guidelines).version
+    is_other_frame = bool(before) and before[0]["frame_version"] != frame_version
     row = {
         "prompt_version": version,
         "parent_version": parent,
+        "frame_version": frame_version,
         "corpus_version": corpus_version(corpus),
         "template_hash": content_hash(template),
-        "author": "references" if references else "template",
+        "author": "references" if references and not is_other_frame else frame_author,
         "n_references": len(references),
         "is_changed": version != parent,
         "frame": frame,

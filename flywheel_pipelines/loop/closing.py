@@ -1,6 +1,6 @@
 """The steps that close cycles.
 
-measure -> score -> fit_model, choose_references -> refresh_prompts -> weigh (momentum)
+measure -> score -> fit_model, choose_references, compare, gate -> refresh_prompts -> weigh (momentum)
 
 Each loops over its cycles in order, so a restatement of a year is one pass. Not here: choosing references (`choosing`),
 or the statistics (`learning`, `momentum`).
@@ -20,12 +20,13 @@ from flywheel_pipelines.feedback.reviews.latest import latest_reviews, with_revi
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.learning.judgement import judge_cycle
-from flywheel_pipelines.learning.prompt import refresh_prompt
 from flywheel_pipelines.learning.thresholds import floor_rule, judged_by
 from flywheel_pipelines.loop.choosing import choose_references, note_rulings
 from flywheel_pipelines.loop.fitting import fit_model
 from flywheel_pipelines.loop.flywheel import Flywheel
+from flywheel_pipelines.loop.gating import compare, gate
 from flywheel_pipelines.loop.opening import opened_with
+from flywheel_pipelines.loop.prompts import champion_of, render
 from flywheel_pipelines.loop.recorder import Markdown, Recorder, Shown
 from flywheel_pipelines.loop.restated_words import about_batches, about_decisions, about_metrics
 from flywheel_pipelines.loop.restatements import no_changes, restate_decisions, restate_metrics
@@ -38,6 +39,8 @@ def close_cycles(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date])
     score(flywheel, recorder, cycles)
     fit_model(flywheel, recorder, cycles)
     choose_references(flywheel, recorder, cycles)
+    compare(flywheel, recorder, cycles)
+    gate(flywheel, recorder, cycles)
     refresh_prompts(flywheel, recorder, cycles)
     weigh(flywheel, recorder, cycles)
 
@@ -128,15 +131,13 @@ def refresh_prompts(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[dat
     for cycle in cycles:
         before = flywheel.previous(cycle)
         previous = store.read(tables.REFRESHED_PROMPT, spec.name, before, columns=tables.REFRESHED_PROMPT.columns)
-        prompt = refresh_prompt(
-            flywheel.prompt_template(),
-            store.read(tables.REFERENCE_CORPUS, spec.name, cycle),
-            previous,
-            flywheel=spec.name,
-            metric=spec.floor.metric,
-            guidelines=spec.prompt.guidelines,
-        )
-        read = [(tables.REFERENCE_CORPUS, cycle), (tables.REFRESHED_PROMPT, before)]
+        corpus = store.read(tables.REFERENCE_CORPUS, spec.name, cycle)
+        prompt = render(flywheel, champion_of(flywheel, store, cycle), corpus, previous)
+        read = [
+            (tables.REFERENCE_CORPUS, cycle),
+            (tables.PROMPT_GATE, cycle),
+            (tables.REFRESHED_PROMPT, before),
+        ]
         recorder.write(tables.REFRESHED_PROMPT, prompt, cycle, read)
         text = prompt.column("text")[0].as_py()
     return {"prompt": Markdown(_code_block(text))}

@@ -13,6 +13,7 @@ from flywheel_pipelines.cycles import cycle_range, cycle_window, shift_cycle
 from flywheel_pipelines.errors import SpecError
 from flywheel_pipelines.lake.contracts import TableContract
 from flywheel_pipelines.lake.store import CycleWindow, Lake
+from flywheel_pipelines.learning.frames import Frame, frame_of
 from flywheel_pipelines.learning.prompt import DEFAULT_TEMPLATE
 from flywheel_pipelines.llm.answer_schema import load_schema
 from flywheel_pipelines.spec import FlywheelSpec, LlmProducer
@@ -41,6 +42,11 @@ class Flywheel:
         """Whether requests go through the provider's Batch API."""
         return self.writer is not None and self.writer.requests == "batch"
 
+    @property
+    def has_proposals(self) -> bool:
+        """Whether a model may propose prompts while a cycle is opened."""
+        return self.spec.prompt.refresh != "references"
+
     def previous(self, cycle: date) -> date:
         """The cycle before."""
         return shift_cycle(cycle, self.spec.cadence, -1)
@@ -62,6 +68,15 @@ class Flywheel:
     def challenger_template(self) -> str | None:
         """The template on trial; None without one. Raises SpecError when the file that is named is not there."""
         return self._template("challenger", self.spec.prompt.challenger)
+
+    def frame(self) -> Frame:
+        """The frame that the YAML states: its template and its house rules."""
+        return frame_of(self.prompt_template(), self.spec.prompt.guidelines)
+
+    def challenger_frame(self) -> Frame | None:
+        """The frame that the YAML puts on trial; None without one."""
+        template = self.challenger_template()
+        return frame_of(template, self.spec.prompt.guidelines) if template else None
 
     def output_schema(self) -> dict[str, Any] | None:
         """The JSON Schema of an output; None for plain text. Raises SpecError when it cannot be used."""

@@ -196,8 +196,14 @@ def publish_outputs(
 
 
 def opened_with(flywheel: Flywheel, manifest: dict[str, object]) -> Flywheel:
-    """The flywheel with the settings its cycle was opened with: what was decided is repeated, not revised."""
-    return Flywheel(FlywheelSpec.model_validate_json(str(manifest["settings"])), flywheel.folder)
+    """The flywheel with the settings its cycle was opened with: what was decided is repeated, not revised.
+
+    A cycle with no prompt on trial has no challenger: its share of briefs is the flywheel's.
+    """
+    spec = FlywheelSpec.model_validate_json(str(manifest["settings"]))
+    if manifest["challenger_prompt_version"] is None:
+        spec = spec.model_copy(update={"arms": spec.arms.model_copy(update={"challenger": 0.0})})
+    return Flywheel(spec, flywheel.folder)
 
 
 def _export(
@@ -263,7 +269,7 @@ def _pin(
         spec = _written_offline(spec)
     spec = pinned_embeddings(spec, is_offline=writers.is_offline)
     predecessor = _predecessor(flywheel, store, cycle, allow_gap=options.allow_gap)
-    prompts = register_prompts(flywheel, store, predecessor, options.now())
+    prompts = register_prompts(flywheel, store, cycle, predecessor, options.now())
     carried = _carried_in(flywheel, store, predecessor, prompts.flywheel.version)
     threshold_version = _threshold(spec, store, cycle, predecessor, options.now())
     gap = carried.predecessor is not None and carried.predecessor != flywheel.previous(cycle)

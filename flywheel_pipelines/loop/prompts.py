@@ -1,7 +1,8 @@
-"""The prompts that a cycle is produced with, registered as facts when it is opened.
+"""The frames and prompts that a cycle is produced with, registered as facts when it is opened.
 
 A prompt is read back from the ledger by its version, so that closing an earlier cycle again, or editing the template,
-does not change what a published cycle was produced with. Not here: making prompts (`learning/prompt.py`).
+does not change what a published cycle was produced with. Not here: making prompts (`learning/prompt.py`), and deciding
+which frame is the champion.
 """
 
 from __future__ import annotations
@@ -17,12 +18,25 @@ import pyarrow as pa
 from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
+from flywheel_pipelines.learning.frames import (
+    Author,
+    Frame,
+    InPlay,
+    Proposal,
+    frame_from,
+    frame_row,
+    in_play,
+    register_frame,
+)
 from flywheel_pipelines.learning.prompt import references_of, refresh_prompt
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.loop.headers import batch_header
 from flywheel_pipelines.production.arms import CHALLENGER, CONTROL, FLYWHEEL
 from flywheel_pipelines.production.planning import PromptInUse
 from flywheel_pipelines.prompt_text import Reference
+
+GATE_TABLE = "prompt_gate"
+"""What the close of a cycle decided about frames: one row per frame in play."""
 
 
 @dataclass(frozen=True)
@@ -34,22 +48,101 @@ class CyclePrompts:
     challenger: PromptInUse | None = None
 
 
-def register_prompts(flywheel: Flywheel, store: Lake, predecessor: date | None, now: datetime) -> CyclePrompts:
-    """The prompts of a cycle that is being opened, recorded in `prompt_versions`."""
+@dataclass(frozen=True)
+class KnownFrame:
+    """A frame and who or what made it."""
+
+    frame: Frame
+    author: Author
+
+
+def register_prompts(
+    flywheel: Flywheel, store: Lake, cycle: date, predecessor: date | None, now: datetime
+) -> CyclePrompts:
+    """The prompts of a cycle that is being opened, recorded in `prompt_frames` and `prompt_versions`.
+
+    The YAML's frame is the control's, without references. The flywheel's prompt is the one that the close of the
+    predecessor rendered, and the challenger's the frame that its gate put on trial, with the same references.
+    """
     name = flywheel.name
+    register_yaml_frames(flywheel, store, cycle, now)
     corpus = tables.REFERENCE_CORPUS.empty()
-    baseline = _rendered(flywheel, flywheel.prompt_template(), corpus)
+    baseline = render(flywheel, KnownFrame(flywheel.frame(), "template"), corpus)
     learned = baseline
     if predecessor is not None:
         corpus = store.read(tables.REFERENCE_CORPUS, name, predecessor)
-        learned = store.read(tables.REFRESHED_PROMPT, name, predecessor).to_pylist()[0]
-    trial_template = flywheel.challenger_template()
-    trial = _rendered(flywheel, trial_template, corpus) | {"author": "challenger"} if trial_template else None
+        learned = store.read(tables.REFRESHED_PROMPT, name, predecessor).select(tables.REFRESHED_PROMPT.columns)
+    trial = frame_on_trial(flywheel, store, predecessor)
+    challenger = render(flywheel, trial, corpus, learned) if trial else None
     references = references_of(corpus)
     return CyclePrompts(
         flywheel=_register(store, name, learned, references, now),
         control=_register(store, name, baseline, [], now),
-        challenger=_register(store, name, trial, references, now) if trial else None,
+        challenger=_register(store, name, challenger, references, now) if challenger else None,
+    )
+
+
+def register_yaml_frames(flywheel: Flywheel, store: Lake, cycle: date, now: datetime) -> None:
+    """Record the frame that the YAML states, and the one that it puts on trial, as they stand now."""
+    frames = store.read(tables.PROMPT_FRAMES, flywheel.name)
+    own = flywheel.frame()
+    earlier = [row for row in frames.sort_by("recorded_at").to_pylist() if row["author"] == "template"]
+    parent = earlier[-1]["frame_version"] if earlier else None
+    note = "The YAML as it stood." if parent is None else "The YAML was changed."
+    add_frame(store, flywheel.name, Proposal(own, "template", cycle, parent, note=note), now)
+    challenger = flywheel.challenger_frame()
+    if challenger is not None:
+        note = "prompt.challenger of the YAML."
+        add_frame(store, flywheel.name, Proposal(challenger, "human", cycle, own.version, note=note), now)
+
+
+def add_frame(store: Lake, flywheel: str, proposal: Proposal, now: datetime) -> bool:
+    """Append a frame to the library; False, and nothing changes, when it is in it already."""
+    fact = register_frame(proposal, now)
+    return store.append_batch(flywheel, fact.header, {tables.PROMPT_FRAMES: fact.rows})
+
+
+def gate_of(store: Lake, flywheel: Flywheel, cycle: date | None) -> InPlay:
+    """The frames in play after the close of a cycle.
+
+    Neither before anything was closed, nor without a share of briefs for trials: then the YAML's frame is the prompt.
+    """
+    gate = tables.TABLES.get(GATE_TABLE)
+    if cycle is None or gate is None or not flywheel.spec.arms.challenger:
+        return InPlay()
+    return in_play(store.read(gate, flywheel.name, cycle))
+
+
+def champion_of(flywheel: Flywheel, store: Lake, cycle: date | None) -> KnownFrame:
+    """The champion's frame after the close of a cycle; the YAML's where no gate has decided yet."""
+    version = gate_of(store, flywheel, cycle).champion
+    own = flywheel.frame()
+    if version is None or version == own.version:
+        return KnownFrame(own, "template")
+    return _known(store, flywheel.name, version)
+
+
+def frame_on_trial(flywheel: Flywheel, store: Lake, predecessor: date | None) -> KnownFrame | None:
+    """The frame that a cycle tries: what the gate of its predecessor decided, or else the YAML's challenger."""
+    if not flywheel.spec.arms.challenger:
+        return None
+    decided = gate_of(store, flywheel, predecessor)
+    if decided == InPlay():
+        own = flywheel.challenger_frame()
+        return KnownFrame(own, "human") if own else None
+    return _known(store, flywheel.name, decided.challenger) if decided.challenger else None
+
+
+def render(flywheel: Flywheel, known: KnownFrame, corpus: pa.Table, previous: pa.Table | None = None) -> pa.Table:
+    """A frame with the references of a corpus, as a row of REFRESHED_PROMPT."""
+    return refresh_prompt(
+        known.frame.template,
+        corpus,
+        previous,
+        flywheel=flywheel.name,
+        metric=flywheel.spec.floor.metric,
+        guidelines=known.frame.lines,
+        frame_author=known.author,
     )
 
 
@@ -70,20 +163,21 @@ def pinned_prompts(store: Lake, flywheel: str, manifest: Mapping[str, Any]) -> d
     return {arm: _in_use(known[version]) for arm, version in versions.items() if version is not None}
 
 
-def _rendered(flywheel: Flywheel, template: str, corpus: pa.Table) -> dict[str, Any]:
-    spec = flywheel.spec
-    prompt = refresh_prompt(
-        template, corpus, flywheel=spec.name, metric=spec.floor.metric, guidelines=spec.prompt.guidelines
-    )
-    return prompt.to_pylist()[0]
+def _known(store: Lake, flywheel: str, version: str) -> KnownFrame:
+    row = frame_row(store.read(tables.PROMPT_FRAMES, flywheel), version)
+    return KnownFrame(frame_from(row), row["author"])
 
 
 def _register(
-    store: Lake, flywheel: str, prompt: Mapping[str, Any], references: list[Reference], now: datetime
+    store: Lake, flywheel: str, rendered: pa.Table, references: list[Reference], now: datetime
 ) -> PromptInUse:
     """Append one prompt as a batch of its own; registering it again changes nothing."""
+    prompt = rendered.to_pylist()[0]
+    kept = ("prompt_version", "frame_version", "author", "corpus_version", "template_hash", "frame")
     row = {
-        **{key: prompt[key] for key in ("prompt_version", "author", "corpus_version", "template_hash", "frame")},
+        **{key: prompt[key] for key in kept},
+        # A close that changed nothing names the prompt itself.
+        "parent_version": prompt["parent_version"] if prompt["is_changed"] else None,
         "shown_references": json.dumps([asdict(reference) for reference in references], ensure_ascii=False),
         "batch_id": f"prompt-{prompt['prompt_version']}",
         "recorded_at": now,

@@ -17,17 +17,15 @@ from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.loop.recorder import Recorder
 from flywheel_pipelines.momentum.audit import audit
 from flywheel_pipelines.momentum.evidence import AuditInputs, gather_evidence
-from flywheel_pipelines.momentum.lift import brief_outcomes, momentum_rows
+from flywheel_pipelines.momentum.lift import momentum_rows
 
 
 def weigh(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) -> tuple[pa.Table, pa.Table]:
-    """`brief_outcomes`, `audit` and `momentum`; returns the momentum rows and the audit of the last cycle."""
+    """`audit` and `momentum`, from `brief_outcomes`; returns the momentum rows and the audit of the last cycle."""
     spec, store = flywheel.spec, recorder.store
     audited, rows = tables.AUDIT.empty(), tables.MOMENTUM.empty()
     for cycle in cycles:
-        published = store.read(tables.PUBLISHED_OUTPUTS, spec.name, cycle)
-        performance = store.read(tables.PERFORMANCE_METRICS, spec.name, cycle)
-        outcomes = brief_outcomes(published, performance, spec.floor.metric, spec.metric.better)
+        outcomes = store.read(tables.BRIEF_OUTCOMES, spec.name, cycle)
         before = flywheel.previous(cycle)
         rows = momentum_rows(
             outcomes,
@@ -35,12 +33,10 @@ def weigh(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) -> tup
             metric=spec.floor.metric,
             better=spec.metric.better,
         )
-        read = [(tables.PUBLISHED_OUTPUTS, cycle), (tables.PERFORMANCE_METRICS, cycle)]
-        recorder.write(tables.BRIEF_OUTCOMES, outcomes, cycle, read)
         audited = _audit(flywheel, store, cycle, rows)
         recorder.write(tables.AUDIT, audited, cycle, [(tables.REFRESHED_PROMPT, cycle)])
         # Last, since a cycle counts as closed when this partition stands.
-        recorder.write(tables.MOMENTUM, rows, cycle, [*read, (tables.MOMENTUM, before)])
+        recorder.write(tables.MOMENTUM, rows, cycle, [(tables.BRIEF_OUTCOMES, cycle), (tables.MOMENTUM, before)])
     return rows, audited
 
 

@@ -45,7 +45,8 @@ class Evidence:
         feedback_lag_days: from the day of the newest measurement to the moment of the audit; None without feedback.
         threshold_recorded_at: when the first quality floor was registered; None when there is none.
         first_metric_recorded_at: when the first measurement was recorded; None when there is none.
-        lift_lower: lower end of the 95% interval of the cumulative lift; None when unknown.
+        lift_lower: lower end of the anytime-valid 95% interval of the cumulative lift, so that an audit at every
+            close is right with all of them; None when unknown.
         skill_lower: lower end of the 95% interval of the skill with which the scoring model predicted later cycles (any
             scale on which 0 is no skill); None when unknown.
     """
@@ -185,7 +186,10 @@ def _layers_help(facts: Evidence) -> Finding:
     if lift is None and skill is None:
         return Finding(question, False, None, "neither lift nor out-of-time skill has an interval yet")
     if lift is not None and (lift > 0 or skill is None or skill <= 0):
-        words = f"what was learned moved production by at least {100 * lift:+.1f}% (95% interval; above 0 needed)"
+        words = (
+            f"what was learned moved production by at least {100 * lift:+.1f}% "
+            "(95% interval that holds at all looks; above 0 needed)"
+        )
         return Finding(question, lift > 0, lift, words)
     assert skill is not None
     words = f"predictions of later cycles have a skill of at least {skill:.3f} (95% interval; above 0 needed)"

@@ -64,7 +64,7 @@ def gather_evidence(inputs: AuditInputs, *, metric: str, closed_at: datetime, ma
         feedback_lag_days=max(0.0, (closed_at - newest).total_seconds() / 86_400) if newest else None,
         threshold_recorded_at=min(_known(inputs.thresholds, "recorded_at"), default=None),
         first_metric_recorded_at=min(_known(inputs.first_measurements, "recorded_at"), default=None),
-        lift_lower=cumulative[0]["lower"] if cumulative else None,
+        lift_lower=cumulative[0]["anytime_lower"] if cumulative else None,
     )
 
 

@@ -12,6 +12,8 @@ kinds, and a mix, go through the same sums.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -19,9 +21,11 @@ import pyarrow.compute as pc
 
 from flywheel_pipelines.errors import ContractError
 from flywheel_pipelines.lake.tables import BRIEF_OUTCOMES, MOMENTUM
-from flywheel_pipelines.momentum.intervals import CARRIED, Better, BriefSums, lift_of
+from flywheel_pipelines.momentum.anytime import anytime_lift, pair_sums
+from flywheel_pipelines.momentum.intervals import CARRIED, Better, BriefSums, Lift, lift_of
+from flywheel_pipelines.sequential import Comparison
 
-FLYWHEEL, CONTROL = "flywheel", "control"
+FLYWHEEL, CONTROL, CHALLENGER = "flywheel", "control", "challenger"
 _COUNTS = ("n_flywheel", "n_control", "n_both", "n_contrasts")
 
 
@@ -44,7 +48,7 @@ def brief_outcomes(published: pa.Table, performance: pa.Table, metric: str, bett
     greatest prediction.
 
     Args:
-        published: PUBLISHED_OUTPUTS of the cycle; arms other than flywheel and control are ignored.
+        published: PUBLISHED_OUTPUTS of the cycle. The challenger's value is stored for the gate and counts for no lift.
         performance: PERFORMANCE_METRICS of those outputs; other metrics, and outputs without a value, are ignored.
             Provisional values count: filter on `is_mature` where they should not.
         metric: the metric to compare by.
@@ -53,7 +57,7 @@ def brief_outcomes(published: pa.Table, performance: pa.Table, metric: str, bett
     Returns:
         BRIEF_OUTCOMES without partition columns, one row per brief of either arm, sorted by brief.
     """
-    arms = published.filter(pc.field("arm").isin([FLYWHEEL, CONTROL]))
+    arms = published.filter(pc.field("arm").isin([FLYWHEEL, CONTROL, CHALLENGER]))
     if not arms.num_rows:
         return BRIEF_OUTCOMES.empty()
     measured = performance.filter(pc.field("metric") == metric)
@@ -65,8 +69,9 @@ def brief_outcomes(published: pa.Table, performance: pa.Table, metric: str, bett
     rows = rows.sort_values(["brief_id", "arm", "output_id"], ignore_index=True)
     rows["value"] = rows["output_id"].map(values).astype(float)
     briefs = pd.DataFrame({"segment": rows.groupby("brief_id")["segment"].first()})
-    briefs["flywheel_value"] = _arm_values(rows, FLYWHEEL)
-    briefs["control_value"] = _arm_values(rows, CONTROL)
+    for arm in (FLYWHEEL, CONTROL, CHALLENGER):
+        briefs[f"{arm}_value"] = _arm_values(rows, arm)
+    rows = rows[rows["arm"] != CHALLENGER]
     seen = rows[rows["value"].notna()].drop_duplicates(["brief_id", "output_id"])
     briefs["n_measured"] = seen.groupby("brief_id").size().reindex(briefs.index, fill_value=0)
     briefs["is_counted"] = _is_counted(rows, briefs)
@@ -136,8 +141,12 @@ def momentum_rows(
         ContractError: the carried sums are not those that this version writes.
     """
     sums = outcome_sums(outcomes)
-    total = _carried_sums(previous_cumulative, metric) + sums
+    before = _carried_row(previous_cumulative, metric)
+    total = _carried_sums(before) + sums
+    strata = _carried_strata(before).add(pair_sums(outcomes))
     rows = [_momentum_row("cumulative", total, metric, better), _momentum_row("cycle", sums, metric, better)]
+    rows[0] |= _anytime_columns(anytime_lift(strata, better), strata.carried())
+    rows[1] |= _anytime_columns(Lift(None), [])
     return MOMENTUM.conform(pa.Table.from_pylist(rows, schema=MOMENTUM.schema))
 
 
@@ -153,21 +162,49 @@ def _floats(table: pa.Table, name: str) -> np.ndarray:
     return table[name].cast(pa.float64()).to_numpy()
 
 
-def _carried_sums(previous: pa.Table | None, metric: str) -> BriefSums:
+def _carried_row(previous: pa.Table | None, metric: str) -> dict[str, Any] | None:
+    """The cumulative row of the cycle before; None at the start, and after a change of metric."""
     rows = [] if previous is None else [row for row in previous.to_pylist() if row["scope"] == "cumulative"]
     if not rows or rows[0]["metric"] != metric:
-        return BriefSums()
+        return None
     if len(rows) > 1 or len(rows[0]["sums"]) != len(CARRIED):
         raise ContractError(
             f"Table momentum, column sums: found {len(rows)} cumulative row(s) with {len(rows[0]['sums'])} sums, "
             f"expected one row with {len(CARRIED)} ({', '.join(CARRIED)}). Pass the momentum of exactly one cycle; "
             "when an older version wrote it, close the cycles again from the first."
         )
-    counts = {name: rows[0][name] for name in _COUNTS}
-    return BriefSums(**counts, **dict(zip(CARRIED, rows[0]["sums"], strict=True)))
+    return rows[0]
 
 
-def _momentum_row(scope: str, sums: BriefSums, metric: str, better: Better) -> dict[str, object]:
+def _carried_sums(row: dict[str, Any] | None) -> BriefSums:
+    if row is None:
+        return BriefSums()
+    counts = {name: row[name] for name in _COUNTS}
+    return BriefSums(**counts, **dict(zip(CARRIED, row["sums"], strict=True)))
+
+
+def _carried_strata(row: dict[str, Any] | None) -> Comparison:
+    if row is None:
+        return Comparison()
+    try:
+        return Comparison.from_carried(row["strata"])
+    except ValueError as error:
+        raise ContractError(
+            f"Table momentum, column strata: {error}. An older version wrote them: close the cycles again from the "
+            "first."
+        ) from error
+
+
+def _anytime_columns(lift: Lift, strata: list[float]) -> dict[str, Any]:
+    return {
+        "anytime_lift": lift.value,
+        "anytime_lower": lift.lower,
+        "anytime_upper": lift.upper,
+        "strata": strata,
+    }
+
+
+def _momentum_row(scope: str, sums: BriefSums, metric: str, better: Better) -> dict[str, Any]:
     lift = lift_of(sums, better)
     return {
         "scope": scope,

@@ -71,7 +71,9 @@ def momentum_plot(momentum: pa.Table, *, flywheel: str, label: str | None = None
 def _series(momentum: pa.Table, scope: str) -> dict[str, np.ndarray]:
     """The columns of one scope in cycle order; cycles without a lift have NaN."""
     rows = momentum.filter(pc.field("scope") == scope).sort_by("cycle")
-    numbers = {name: rows[name].to_numpy().astype(float) for name in ("lift", "lower", "upper", "n_briefs")}
+    numbers = {name: rows[name].to_numpy().astype(float) for name in ("lift", "n_briefs")}
+    # The band that holds at every look: this picture is looked at after every cycle.
+    numbers |= {end: rows[f"anytime_{end}"].to_numpy().astype(float) for end in ("lower", "upper")}
     return {"cycle": np.array(rows["cycle"].to_pylist(), dtype="datetime64[D]"), **numbers}
 
 
@@ -113,7 +115,14 @@ def _draw_cumulative(axes: Axes, cumulative: dict[str, np.ndarray]) -> None:
     cycles, lower, upper = (cumulative[name] for name in ("cycle", "lower", "upper"))
     axes.plot(cycles, cumulative["lift"], color=FLYWHEEL_COLOUR, linewidth=2.6, label="all cycles so far", zorder=4)
     axes.fill_between(
-        cycles, lower, upper, color=FLYWHEEL_COLOUR, alpha=0.18, linewidth=0, label="95% interval", zorder=2
+        cycles,
+        lower,
+        upper,
+        color=FLYWHEEL_COLOUR,
+        alpha=0.18,
+        linewidth=0,
+        label="95% interval at all looks",
+        zorder=2,
     )
     # The first cycle has no width to fill, and the last interval is what the verdict rests on.
     axes.vlines(cycles[-1:], lower[-1:], upper[-1:], color=FLYWHEEL_COLOUR, linewidth=2.6, alpha=0.45, zorder=4)

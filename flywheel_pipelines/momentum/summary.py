@@ -12,7 +12,9 @@ from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from flywheel_pipelines.momentum.anytime import anytime_lift, pair_sums
 from flywheel_pipelines.momentum.intervals import (
     MINIMUM_BRIEFS,
     Better,
@@ -24,6 +26,7 @@ from flywheel_pipelines.momentum.intervals import (
     verdict_words,
 )
 from flywheel_pipelines.momentum.lift import outcome_sums
+from flywheel_pipelines.sequential import Comparison
 
 # Cells of the draws x briefs matrix held at once: 16 MB of counts.
 _CELLS = 2_000_000
@@ -46,6 +49,7 @@ class Summary:
 
     lift: float | None
     interval: tuple[float, float] | None
+    anytime_interval: tuple[float, float] | None
     bootstrap_interval: tuple[float, float] | None
     last_half_lift: float | None
     last_half_interval: tuple[float, float] | None
@@ -70,8 +74,8 @@ def summarise(outcomes: pa.Table, *, better: Better, seed: int = 0, draws: int =
 
     Quarters hold equal numbers of counted briefs (give or take one) in order of cycle, then brief; the last half is
     the last two of them. Intervals are those of the momentum table (`lift_of`), so that the same number has the same
-    interval everywhere; `bootstrap_interval` gets at the overall one by another road. The verdict rests on the overall
-    interval.
+    interval everywhere; `bootstrap_interval` gets at the overall one by another road. `anytime_interval` is the one
+    that holds at all looks, and the verdict rests on it.
 
     Args:
         outcomes: BRIEF_OUTCOMES with the `cycle` column, as the lake reads it; any number of cycles, also none.
@@ -85,10 +89,11 @@ def summarise(outcomes: pa.Table, *, better: Better, seed: int = 0, draws: int =
     whole = _slice(ordered, better)
     half = _slice(ordered.slice(edges[2]), better)
     quarters = tuple(_slice(ordered.slice(start, end - start), better) for start, end in pairwise(edges))
-    lift = lift_of(outcome_sums(ordered), better)
+    anytime = _anytime(ordered, better)._replace(value=whole.lift)
     return Summary(
         lift=whole.lift,
         interval=whole.interval,
+        anytime_interval=_interval(anytime),
         bootstrap_interval=_interval(bootstrap_lift(ordered, seed=seed, draws=draws, better=better)),
         last_half_lift=half.lift,
         last_half_interval=half.interval,
@@ -99,9 +104,9 @@ def summarise(outcomes: pa.Table, *, better: Better, seed: int = 0, draws: int =
         chance=whole.chance,
         briefs=n,
         cycles=len(ordered["cycle"].unique()),
-        is_spinning=spin_verdict(lift) == "spinning",
-        verdict=spin_verdict(lift),
-        words=verdict_words(lift),
+        is_spinning=spin_verdict(anytime) == "spinning",
+        verdict=spin_verdict(anytime),
+        words=verdict_words(anytime),
     )
 
 
@@ -109,6 +114,14 @@ def _slice(outcomes: pa.Table, better: Better) -> Slice:
     sums = outcome_sums(outcomes)
     lift = lift_of(sums, better)
     return Slice(lift.value, _interval(lift), sums.hit_rate, sums.chance_rate, sums.n_briefs)
+
+
+def _anytime(ordered: pa.Table, better: Better) -> Lift:
+    """The lift as `momentum_rows` cumulates it, cycle by cycle."""
+    strata = Comparison()
+    for cycle in sorted(set(ordered["cycle"].to_pylist())):
+        strata = strata.add(pair_sums(ordered.filter(pc.field("cycle") == cycle)))
+    return anytime_lift(strata, better)
 
 
 def _interval(lift: Lift) -> tuple[float, float] | None:

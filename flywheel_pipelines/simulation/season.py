@@ -92,6 +92,8 @@ class DagsterStage:
             tables.GENERATED_OUTPUTS.name: {"recorded_at": recorded_at},
             tables.PUBLISHED_OUTPUTS.name: {"recorded_at": recorded_at},
         }
+        if self.flywheel.has_proposals:
+            config[tables.PROPOSED_PROMPT.name] = {"recorded_at": recorded_at}
         self._run("open", [cycle], config)
 
     def close(self, cycles: Sequence[date], *, is_last: bool) -> None:

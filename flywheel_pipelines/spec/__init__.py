@@ -21,8 +21,8 @@ from flywheel_pipelines.spec.producers import (
     GuardrailsSpec,
     LlmProducer,
     PriceSpec,
-    PromptSpec,
 )
+from flywheel_pipelines.spec.prompts import OptimiserSpec, PromptSpec
 from flywheel_pipelines.spec.reading import load_spec, parse_spec
 from flywheel_pipelines.spec.rules import ArmsSpec, FloorSpec
 from flywheel_pipelines.spec.scoring_model import Embeddings, ScoringModelSpec
@@ -48,6 +48,7 @@ __all__ = [
     "LlmProducer",
     "MeanMetric",
     "Metric",
+    "OptimiserSpec",
     "PriceSpec",
     "PromptSpec",
     "RateMetric",

@@ -15,14 +15,15 @@ from flywheel_pipelines.cycles import Cadence, cycle_of, shift_cycle
 from flywheel_pipelines.spec.corpus import CollapseSpec, CorpusSpec
 from flywheel_pipelines.spec.explaining import detail_of
 from flywheel_pipelines.spec.feeds import FeedSpec
+from flywheel_pipelines.spec.gate import GateSpec
 from flywheel_pipelines.spec.metrics import Better, Metric, RateMetric
 from flywheel_pipelines.spec.producers import (
     ArchiveProducer,
     BriefsSpec,
     GuardrailsSpec,
     Producer,
-    PromptSpec,
 )
+from flywheel_pipelines.spec.prompts import PromptSpec
 from flywheel_pipelines.spec.rules import ArmsSpec, FloorSpec
 from flywheel_pipelines.spec.scoring_model import ScoringModelSpec
 from flywheel_pipelines.spec.section import NAME_PATTERN, Name, Section
@@ -60,6 +61,7 @@ class FlywheelSpec(Section):
         default_factory=CollapseSpec, description="The guard against a loop that feeds on itself."
     )
     prompt: PromptSpec = Field(default_factory=PromptSpec, description="The prompt.")
+    gate: GateSpec = Field(default_factory=GateSpec, description="When a frame on trial replaces the champion.")
     guardrails: GuardrailsSpec = Field(
         default_factory=GuardrailsSpec, description="What keeps an output from going out."
     )
@@ -150,14 +152,19 @@ class FlywheelSpec(Section):
         return self
 
     @model_validator(mode="after")
-    def _a_challenger_has_a_prompt_and_a_share(self) -> Self:
-        if (self.arms.challenger > 0) != (self.prompt.challenger is not None):
-            raise ValueError(
-                "arms.challenger and prompt.challenger go together: the share of briefs on trial, and the template "
-                "that is tried; write both or neither"
+    def _what_is_proposed_has_a_share(self) -> Self:
+        learns = self.prompt.refresh != "references"
+        if isinstance(self.producer, ArchiveProducer) and (self.arms.challenger or learns):
+            key = "arms.challenger" if self.arms.challenger else f"prompt.refresh: {self.prompt.refresh}"
+            raise ValueError(f"{key}: an archive producer writes nothing, so no prompt can be on trial")
+        if not self.arms.challenger and (self.prompt.challenger is not None or learns):
+            key = (
+                "prompt.challenger" if self.prompt.challenger is not None else f"prompt.refresh: {self.prompt.refresh}"
             )
-        if self.arms.challenger and isinstance(self.producer, ArchiveProducer):
-            raise ValueError("arms.challenger: an archive producer writes nothing, so no prompt can be on trial")
+            raise ValueError(
+                f"{key}: what is proposed has to go on trial, and no brief is set aside for that; "
+                "write arms: {challenger: 0.2}, the share of briefs on trial"
+            )
         return self
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
 """Who produces outputs, from what, and what an output must not be.
 
-Here: the keys `briefs`, `producer`, `prompt` and `guardrails`. Not here: what they do (`production`, `llm`).
+Here: the keys `briefs`, `producer` and `guardrails`. Not here: what they do (`production`, `llm`).
 """
 
 from __future__ import annotations
@@ -128,23 +128,6 @@ def _kind_of_producer(value: Any) -> str:
 Producer = Annotated[
     Annotated[ArchiveProducer, Tag("archive")] | Annotated[LlmProducer, Tag("llm")], Discriminator(_kind_of_producer)
 ]
-
-
-class PromptSpec(Section):
-    """How the prompt is made."""
-
-    template: str | None = Field(
-        default=None, description="Template file, relative to the YAML; none = the built-in one."
-    )
-    challenger: str | None = Field(
-        default=None, description="Template on trial in the challenger arm, relative to the YAML."
-    )
-    guidelines: list[Annotated[str, Field(min_length=1, max_length=2_000)]] = Field(
-        default_factory=list, description="House rules that every arm's prompt states."
-    )
-    refresh: Literal["references"] = Field(
-        default="references", description="references: winners are shown as examples."
-    )
 
 
 class GuardrailsSpec(Section):

@@ -60,6 +60,7 @@ def outcomes(flywheel: np.ndarray, control: np.ndarray, prefix: str = "brief") -
         "segment": ["politics"] * len(flywheel),
         "flywheel_value": pa.array(flywheel, from_pandas=True),
         "control_value": pa.array(control, from_pandas=True),
+        "challenger_value": pa.nulls(len(flywheel), pa.float64()),
         "n_measured": [2 if both else 1 for both in in_both],
         "is_counted": [True] * len(flywheel),
         "hit": [bool(f > c) if both else None for f, c, both in zip(flywheel, control, in_both, strict=True)],

@@ -58,6 +58,9 @@ final as (
         cumulative.lift as cumulative_lift,
         cumulative.lower as cumulative_lower,
         cumulative.upper as cumulative_upper,
+        cumulative.anytime_lift,
+        cumulative.anytime_lower,
+        cumulative.anytime_upper,
         cumulative.hit_rate as cumulative_hit_rate,
         cumulative.chance_rate as cumulative_chance_rate
 

@@ -20,6 +20,7 @@ renamed as (
         ---------- numerics
         flywheel_value,
         control_value,
+        challenger_value,
         n_measured,
         chance,
 

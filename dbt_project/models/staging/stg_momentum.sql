@@ -24,6 +24,9 @@ renamed as (
         lift,
         lower,
         upper,
+        anytime_lift,
+        anytime_lower,
+        anytime_upper,
         hit_rate,
         chance_rate,
         n_contrasts,
@@ -35,7 +38,8 @@ renamed as (
         cycle,
 
         ---------- lists
-        sums
+        sums,
+        strata
 
     from source
 

@@ -13,6 +13,8 @@ renamed as (
         ---------- ids
         flywheel,
         prompt_version,
+        parent_version,
+        frame_version,
         corpus_version,
         template_hash,
         batch_id,

@@ -14,6 +14,7 @@ renamed as (
         flywheel,
         prompt_version,
         parent_version,
+        frame_version,
         corpus_version,
         template_hash,
 

@@ -237,9 +237,14 @@ REFRESHED_PROMPT = TableContract(
         [
             column("prompt_version", TEXT, "Hash of the text and of the references it shows."),
             column("parent_version", TEXT, "The version before; null for the first.", nullable=True),
+            column("frame_version", TEXT, "The champion's frame in `prompt_frames`, which it was rendered from."),
             column("corpus_version", TEXT, "Corpus it was rendered from."),
             column("template_hash", TEXT, "Hash of the template."),
-            column("author", TEXT, "Who or what made it: template, references."),
+            column(
+                "author",
+                TEXT,
+                "What changed it last: template, references (other winners), human, reflection or optimiser.",
+            ),
             column("n_references", WHOLE, "References it shows."),
             column("is_changed", FLAG, "Whether it differs from the parent."),
             column("frame", TEXT, "The prompt with slots for the references and the brief."),

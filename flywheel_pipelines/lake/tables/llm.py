@@ -1,31 +1,10 @@
-"""What was asked of language models, what it cost, and the prompts it was asked with."""
+"""What was asked of language models, and what it cost."""
 
 import pyarrow as pa
 
 from flywheel_pipelines.lake.contracts import TableContract, column
 from flywheel_pipelines.lake.tables.ledgers import FACT
 from flywheel_pipelines.lake.tables.types import REAL, TEXT, WHOLE
-
-PROMPT_VERSIONS = TableContract(
-    name="prompt_versions",
-    layer="learning",
-    description="Every prompt that a cycle was opened with, as it was then: the library of prompts.",
-    key=("prompt_version",),
-    kind="ledger",
-    partition_by=("flywheel",),
-    schema=pa.schema(
-        [
-            column("prompt_version", TEXT, "Hash of the text and of the references it shows."),
-            column("author", TEXT, "Who or what made it: template, references, challenger."),
-            column("corpus_version", TEXT, "Corpus it was rendered from."),
-            column("template_hash", TEXT, "Hash of the template."),
-            column("frame", TEXT, "The prompt with slots for the references and the brief."),
-            column("shown_references", TEXT, "Its references as a JSON list: reference_id, segment, text, rank."),
-            *FACT,
-        ]
-    ),
-)
-
 
 LLM_REQUESTS = TableContract(
     name="llm_requests",
@@ -36,8 +15,8 @@ LLM_REQUESTS = TableContract(
     schema=pa.schema(
         [
             column("request_key", TEXT, "sha256 of everything that was asked; an answered key is never asked again."),
-            column("brief_id", TEXT, "The brief it was asked for."),
-            column("arm", TEXT, "The arm it was asked for."),
+            column("brief_id", TEXT, "The brief it was asked for; of a reflection the word reflection."),
+            column("arm", TEXT, "What it was asked for: an arm, or reflection or optimiser, which propose prompts."),
             column("variant", WHOLE, "Number of the candidate within its brief and arm, from 0."),
             column("attempt", WHOLE, "The cycle's attempt it belongs to, from 1."),
             column("model", TEXT, "The model that was asked."),

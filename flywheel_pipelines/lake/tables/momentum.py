@@ -20,7 +20,15 @@ BRIEF_OUTCOMES = TableContract(
             column(
                 "control_value", REAL, "Weighted metric of the control arm; null when not in that arm.", nullable=True
             ),
-            column("n_measured", WHOLE, "Distinct outputs of the two arms that were measured for the brief."),
+            column(
+                "challenger_value",
+                REAL,
+                "Weighted metric of the challenger arm (frame on trial or predecessor); null when not in that arm.",
+                nullable=True,
+            ),
+            column(
+                "n_measured", WHOLE, "Distinct outputs of flywheel and control arm that were measured for the brief."
+            ),
             column(
                 "is_counted",
                 FLAG,
@@ -43,8 +51,8 @@ BRIEF_OUTCOMES = TableContract(
 MOMENTUM = TableContract(
     name="momentum",
     layer="momentum",
-    description="Lift of the flywheel arm over the control arm, in the cycle and cumulative, with 95% intervals. "
-    "Closes the cycle.",
+    description="Lift of the flywheel arm over the control arm, in the cycle and cumulative, with 95% intervals for "
+    "one look and for all looks. Closes the cycle.",
     key=("scope",),
     schema=pa.schema(
         [
@@ -54,8 +62,21 @@ MOMENTUM = TableContract(
             column("flywheel_mean", REAL, "Mean over briefs of the flywheel arm's value.", nullable=True),
             column("control_mean", REAL, "Mean over briefs of the control arm's value.", nullable=True),
             column("lift", REAL, "flywheel_mean / control_mean - 1; sign turned for lower-is-better.", nullable=True),
-            column("lower", REAL, "Lower end of the 95% interval of the lift.", nullable=True),
-            column("upper", REAL, "Upper end of the 95% interval of the lift.", nullable=True),
+            column("lower", REAL, "Lower end of the 95% interval of the lift, for a single look.", nullable=True),
+            column("upper", REAL, "Upper end of the 95% interval of the lift, for a single look.", nullable=True),
+            column(
+                "anytime_lift",
+                REAL,
+                "Lift with the arms compared within each cycle; null in the row of a single cycle.",
+                nullable=True,
+            ),
+            column(
+                "anytime_lower",
+                REAL,
+                "Lower end of the 95% interval that holds at all looks together: above 0, it spins.",
+                nullable=True,
+            ),
+            column("anytime_upper", REAL, "Upper end of the 95% interval that holds at all looks.", nullable=True),
             column("hit_rate", REAL, "Share of contrasted briefs whose choice was the best measured.", nullable=True),
             column("chance_rate", REAL, "Hit rate that a random choice would have.", nullable=True),
             column("n_contrasts", WHOLE, "Counted briefs with two or more measured outputs, the choice among them."),
@@ -67,6 +88,12 @@ MOMENTUM = TableContract(
                 pa.list_(REAL),
                 "Carried sums over briefs: f, c, ff, cc; of briefs in both arms fc, f, c; hits, chances. "
                 "The next cycle adds to them.",
+            ),
+            column(
+                "strata",
+                pa.list_(REAL),
+                "Carried sums over cycles that the anytime-valid interval is made of, in the order of "
+                "`sequential.CARRIED`; empty in the row of a single cycle.",
             ),
         ]
     ),

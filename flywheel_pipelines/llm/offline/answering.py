@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flywheel_pipelines.llm.offline.prompt_reading import read_prompt
+from flywheel_pipelines.llm.offline.reflecting import is_reflection, reflect
 from flywheel_pipelines.llm.offline.schema_filling import fill_schema, plain_text
 from flywheel_pipelines.llm.offline.writing import write
 from flywheel_pipelines.similarity import shingles_of
@@ -55,7 +56,10 @@ def chat_completion(body: Any) -> dict[str, Any]:
         writing = write(prompt, rng)
         schema = schema or prompt.orders.schema
         if schema is not None or as_json:
-            value = fill_schema(schema, writing, prompt.brief, rng) if schema else {"text": plain_text(writing)}
+            if schema is not None and is_reflection(schema, messages):
+                value: Any = reflect(schema, messages)
+            else:
+                value = fill_schema(schema, writing, prompt.brief, rng) if schema else {"text": plain_text(writing)}
             content = json.dumps(value, ensure_ascii=False)
         else:
             content = plain_text(writing)

@@ -123,6 +123,21 @@ def read_prompt(messages: Iterable[Mapping[str, Any]]) -> ReadPrompt:
     return ReadPrompt(orders, tuple(references), brief, orders.language or locale)
 
 
+def fenced_blocks(messages: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Every fenced block of a chat's messages with its label, in order; what the assistant said is left out."""
+    return [
+        block
+        for message in messages
+        if message.get("role") != "assistant"
+        for block in _split(_text_of(message.get("content")))[1]
+    ]
+
+
+def choices_ordered(text: str) -> dict[str, str]:
+    """The choices that a text orders, as the writer reads it: choice -> option."""
+    return dict(_read_orders(text).choices)
+
+
 def read_brief(text: str) -> tuple[WriterBrief, str]:
     """A brief as `key: value` lines (indented lines continue a value) and free text, and its locale ("en" if none)."""
     values: dict[str, str] = {}
