@@ -225,6 +225,7 @@ def reflect(opening: Opening) -> Outcome:
         answer,
         asked,
         opening.champion.frame,
+        house_rules=spec.guidelines,
         support=spec.reflect_support,
         most_learned=spec.learned_guidelines,
     )
@@ -254,6 +255,7 @@ def _what_to_show(opening: Opening) -> Asked:
     return ask_for_guidelines(
         contrasts,
         opening.champion.frame,
+        house_rules=spec.prompt.guidelines,
         metric=spec.floor.metric,
         support=spec.prompt.reflect_support,
         n_new=spec.prompt.learned_guidelines,
@@ -277,8 +279,14 @@ def _check_that_guidelines_show(opening: Opening) -> None:
 
 
 def priced(opening: Opening) -> LlmProducer:
-    """The producer's settings for a proposal's requests: offline nothing is paid, so there is no budget."""
-    return opening.producer.model_copy(update={"max_cost_per_cycle": None}) if opening.is_offline else opening.producer
+    """The producer's settings for a proposal's requests: with a budget that leaves the rest to the cycle's outputs.
+
+    Offline nothing is paid, so there is none.
+    """
+    whole = opening.producer.max_cost_per_cycle
+    own = opening.flywheel.spec.prompt.max_cost or (None if whole is None else whole / 2)
+    budget = None if opening.is_offline else own if whole is None or own is None else min(own, whole)
+    return opening.producer.model_copy(update={"max_cost_per_cycle": budget})
 
 
 def _proposal(opening: Opening, asked: Asked, reflected: Reflected, request_key: str) -> Proposal:

@@ -103,7 +103,7 @@ def reflect(schema: Mapping[str, Any], messages: Iterable[Mapping[str, Any]]) ->
 def _difference(
     winners: Mapping[str, Mapping[str, str]], losers: Mapping[str, Mapping[str, str]], choice: str, option: str
 ) -> float:
-    """z of the difference between the shares of winners and of losers that carry an option out."""
+    """Z of the difference between the shares of winners and of losers that carry an option out."""
     sides = [[read[choice] == option for read in side.values() if choice in read] for side in (winners, losers)]
     if not all(sides):
         return 0.0
