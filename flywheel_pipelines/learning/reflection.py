@@ -228,7 +228,8 @@ def ask_for_guidelines(
         f"{number}. {_one_line(one.text)}{' (house rule)' if one.text in house_rules else ''}"
         for number, one in enumerate(frame.guidelines, start=1)
     )
-    head = f"# The writer's guidelines now\n\n{fenced(escape(current or '(none)'), CURRENT)}"
+    now = f"# The writer's guidelines now\n\n{fenced(escape(current or '(none)'), CURRENT)}"
+    head = f"{now}\n\n# Winners and losers"
     blocks: list[str] = []
     kept: list[Contrast] = []
     room = max_tokens * BYTES_PER_TOKEN - len(task.encode()) - len(head.encode())
@@ -239,7 +240,7 @@ def ask_for_guidelines(
             break
         blocks.append(block)
         kept.append(pair)
-    user = "\n\n".join([head, "# Winners and losers", *blocks])
+    user = "\n\n".join([head, *blocks])
     return Asked(
         messages=(Message("system", task), Message("user", user)),
         contrasts=tuple(kept),
