@@ -9,7 +9,18 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-from flywheel_pipelines.cli import contracts, feeds, looking, making, pulling, quarantine, restating, reviewing, running
+from flywheel_pipelines.cli import (
+    contracts,
+    feeds,
+    looking,
+    making,
+    prompting,
+    pulling,
+    quarantine,
+    restating,
+    reviewing,
+    running,
+)
 from flywheel_pipelines.cli.shared import USAGE_ERROR, app, print_error
 from flywheel_pipelines.errors import FlywheelError
 
@@ -20,6 +31,7 @@ __all__ = [
     "looking",
     "main",
     "making",
+    "prompting",
     "pulling",
     "quarantine",
     "restating",

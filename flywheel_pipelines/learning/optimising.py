@@ -16,12 +16,12 @@ here; a run that was cut off is repeated, and what was asked stands in the reque
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from flywheel_pipelines.errors import FlywheelError
+from flywheel_pipelines.sequential import spend
 
 COMPONENT = "guidelines"
 """The one text that gepa evolves: the learned guidelines, one a line."""
@@ -120,9 +120,9 @@ class _Meter:
 class Gate:
     """Accepts a proposal only on evidence of its own against the champion.
 
-    The k-th proposal is tested with error * 6 / (pi * k)^2, which sums up to `error` over any number of proposals
-    (Bonferroni with the weights of Basel's series), so that trying often does not help. Pairs are drawn one by one, the
-    champion's text and the proposal's for the same brief. A test may stop at any pair: it is anytime-valid.
+    Each proposal is tested with its share of `error` (`sequential.spend`), and all shares together are `error` over any
+    number of proposals, so that trying often does not help. Pairs are drawn one by one, the champion's text and the
+    proposal's for the same brief. A test may stop at any pair: it is anytime-valid.
     """
 
     def __init__(self, champion: Lines, items: Items, score: _Meter, budget: Budget, test: MakeTest) -> None:
@@ -139,7 +139,7 @@ class Gate:
 
     def _tested(self, guidelines: Lines) -> GateResult:
         number = len(self.results) + 1
-        test = self._test(self._budget.error * 6 / (math.pi * number) ** 2)
+        test = self._test(spend(self._budget.error, number))
         differences: list[float] = []
         # What passes has to be ranked yet, and that must fit into the budget, too.
         room = (self._score.left - len(self._items.validation)) // 2
