@@ -2,7 +2,7 @@
 
 With --archive, the replay runs on that archive, and the promotion benchmark, which needs real data, joins in. Each
 benchmark can be run alone: `python -m benchmarks.lake_reads`, `.close_cost`, `.restatement`, `.replay`, `.publish`,
-`.promotion`, `.llm_throughput`, `.ingest`, `.plausibility`.
+`.promotion`, `.llm_throughput`, `.ingest`, `.plausibility`, `.prompt_optimiser`.
 """
 
 from __future__ import annotations
@@ -68,6 +68,13 @@ def plausibility() -> list[Measurement]:
     return run()
 
 
+def prompt_optimiser() -> list[Measurement]:
+    """How often a prompt optimiser adopts another prompt."""
+    from benchmarks.prompt_optimiser import run
+
+    return run()
+
+
 def replay(archive: Path | None) -> list[Measurement]:
     """A whole replay."""
     from benchmarks.replay import run
@@ -104,6 +111,7 @@ def benchmarks(archive: Path | None) -> dict[str, Benchmark]:
         "llm_throughput": llm_throughput,
         "ingest": ingest,
         "plausibility": plausibility,
+        "prompt_optimiser": prompt_optimiser,
         "replay": lambda: replay(archive),
     }
     if archive is not None:

@@ -1,14 +1,13 @@
 """The resources that the assets use: the lake with its DuckDB connections, and whoever writes."""
 
 import os
-from datetime import UTC, datetime
+from datetime import datetime
 
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 
 from flywheel_pipelines.lake.store import Lake
-from flywheel_pipelines.llm.provider import Provider, provider_from_environment
-from flywheel_pipelines.loop.writing import ProviderWriters
+from flywheel_pipelines.loop.writing import ProviderWriters, writers_from_environment
 from flywheel_pipelines.paths import DataPaths
 
 
@@ -31,16 +30,4 @@ class LlmResource(dg.ConfigurableResource):
 
     def writers(self, recorded_at: datetime | None = None) -> ProviderWriters:
         """Whoever answers requests in this step; `recorded_at` is recorded instead of now."""
-        return ProviderWriters(
-            provider=provider_from_environment(os.environ),
-            journal=DataPaths.from_environment().journal,
-            offline=offline_provider,
-            now=lambda: recorded_at or datetime.now(UTC),
-        )
-
-
-def offline_provider() -> Provider:
-    """The offline writer on loopback, started once per process."""
-    from flywheel_pipelines.llm.offline.server import shared_server
-
-    return Provider(base_url=shared_server().base_url, api_key="offline", name="offline writer", is_offline=True)
+        return writers_from_environment(os.environ, DataPaths.from_environment().journal, recorded_at)

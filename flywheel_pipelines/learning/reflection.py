@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any, Literal
@@ -204,6 +204,7 @@ def ask_for_guidelines(
     contrasts: Sequence[Contrast],
     frame: Frame,
     *,
+    house_rules: Collection[str],
     metric: str,
     support: int,
     n_new: int,
@@ -215,6 +216,7 @@ def ask_for_guidelines(
     Args:
         contrasts: pairs, the most telling first; the last ones give way where there is no room.
         frame: the champion's frame, whose guidelines are shown.
+        house_rules: those of them that are the owner's.
         metric: name of the metric that readers judge by.
         support: fewest winners that a guideline must name.
         n_new: most guidelines that will be kept.
@@ -223,10 +225,11 @@ def ask_for_guidelines(
     """
     task = TASK.format(metric=metric, support=support, n_new=n_new, most=MOST_CHARACTERS)
     current = "\n".join(
-        f"{number}. {_one_line(one.text)}{'' if one.supports else ' (house rule)'}"
+        f"{number}. {_one_line(one.text)}{' (house rule)' if one.text in house_rules else ''}"
         for number, one in enumerate(frame.guidelines, start=1)
     )
-    head = f"# The writer's guidelines now\n\n{fenced(escape(current or '(none)'), CURRENT)}"
+    now = f"# The writer's guidelines now\n\n{fenced(escape(current or '(none)'), CURRENT)}"
+    head = f"{now}\n\n# Winners and losers"
     blocks: list[str] = []
     kept: list[Contrast] = []
     room = max_tokens * BYTES_PER_TOKEN - len(task.encode()) - len(head.encode())
@@ -237,7 +240,7 @@ def ask_for_guidelines(
             break
         blocks.append(block)
         kept.append(pair)
-    user = "\n\n".join([head, "# Winners and losers", *blocks])
+    user = "\n\n".join([head, *blocks])
     return Asked(
         messages=(Message("system", task), Message("user", user)),
         contrasts=tuple(kept),
@@ -254,7 +257,13 @@ def _block(number: int, pair: Contrast, escape: Escape) -> str:
 
 
 def read_guidelines(
-    answer: Mapping[str, Any], asked: Asked, frame: Frame, *, support: int, most_learned: int
+    answer: Mapping[str, Any],
+    asked: Asked,
+    frame: Frame,
+    *,
+    house_rules: Collection[str],
+    support: int,
+    most_learned: int,
 ) -> Reflected:
     """The frame with the guidelines of an answer that hold, and what was thrown away.
 
@@ -266,11 +275,12 @@ def read_guidelines(
         answer: an answer by ANSWER_SCHEMA.
         asked: what was shown.
         frame: the champion's frame.
+        house_rules: those of its guidelines that are the owner's.
         support: fewest winners that a guideline must name.
         most_learned: most guidelines besides the house rules.
     """
     present: list[Guideline | None] = list(frame.guidelines)
-    learned = {number for number, one in enumerate(frame.guidelines, start=1) if one.supports}
+    learned = {number for number, one in enumerate(frame.guidelines, start=1) if one.text not in house_rules}
     kept: list[Guideline] = []
     dropped: list[tuple[str, str]] = []
     for proposed in answer["guidelines"]:

@@ -35,9 +35,6 @@ from flywheel_pipelines.production.arms import CHALLENGER, CONTROL, FLYWHEEL
 from flywheel_pipelines.production.planning import PromptInUse
 from flywheel_pipelines.prompt_text import Reference
 
-GATE_TABLE = "prompt_gate"
-"""What the close of a cycle decided about frames: one row per frame in play."""
-
 
 @dataclass(frozen=True)
 class CyclePrompts:
@@ -107,10 +104,9 @@ def gate_of(store: Lake, flywheel: Flywheel, cycle: date | None) -> InPlay:
 
     Neither before anything was closed, nor without a share of briefs for trials: then the YAML's frame is the prompt.
     """
-    gate = tables.TABLES.get(GATE_TABLE)
-    if cycle is None or gate is None or not flywheel.spec.arms.challenger:
+    if cycle is None or not flywheel.spec.arms.challenger:
         return InPlay()
-    return in_play(store.read(gate, flywheel.name, cycle))
+    return in_play(store.read(tables.PROMPT_GATE, flywheel.name, cycle))
 
 
 def champion_of(flywheel: Flywheel, store: Lake, cycle: date | None) -> KnownFrame:

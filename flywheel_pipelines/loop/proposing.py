@@ -9,7 +9,7 @@ Nothing here keeps a cycle from being opened. What cannot be asked, or is answer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
@@ -21,7 +21,7 @@ from flywheel_pipelines.cycles import shift_cycle
 from flywheel_pipelines.errors import FlywheelError, SpecError
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import CycleWindow, Lake
-from flywheel_pipelines.learning.frames import Frame, Guideline, Proposal, frame_diff
+from flywheel_pipelines.learning.frames import Author, Frame, Guideline, Proposal, frame_diff
 from flywheel_pipelines.learning.reflection import (
     ANSWER_SCHEMA,
     Asked,
@@ -44,6 +44,8 @@ REFLECTION = "reflection"
 PROPOSED, NOTHING_NEW, NOT_DUE, FAILED = "proposed", "nothing_new", "not_due", "failed"
 ASKED = (PROPOSED, NOTHING_NEW)
 """Outcomes for which a model was asked, and answered."""
+AUTHORS: Mapping[str, Author] = {"reflect": "reflection", "gepa": "optimiser"}
+"""Who stands as author of what a strategy proposes."""
 ANSWER_TOKENS = 4_000
 """Most tokens of a reflection's answer."""
 
@@ -175,7 +177,7 @@ def _why_not_now(flywheel: Flywheel, store: Lake, cycle: date, predecessor: date
         if asked:
             words = f"The last proposal was asked for in cycle {asked[-1]}"
             return Outcome(NOT_DUE, f"{words}; prompt.reflect_every is {spec.reflect_every}.")
-    waiting = _waiting(store, flywheel.name, predecessor)
+    waiting = _waiting(flywheel, store, cycle, predecessor)
     if waiting:
         return Outcome(NOT_DUE, f"{len(waiting)} frame(s) wait for their trial: {', '.join(waiting[:3])}.")
     model = store.read(tables.CYCLE_MANIFEST, flywheel.name, predecessor, columns=["model"])["model"].to_pylist()
@@ -185,11 +187,20 @@ def _why_not_now(flywheel: Flywheel, store: Lake, cycle: date, predecessor: date
     return None
 
 
-def _waiting(store: Lake, flywheel: str, predecessor: date) -> list[str]:
-    """Frames proposed for cycles that were not decided on yet, by others than the YAML."""
-    frames = store.read(tables.PROMPT_FRAMES, flywheel).to_pylist()
+def _waiting(flywheel: Flywheel, store: Lake, cycle: date, predecessor: date) -> list[str]:
+    """Frames proposed for cycles that were not decided on yet, by others than the YAML.
+
+    What a run of this very step registered before it was cut off does not wait: the step comes to it again.
+    """
+    author = AUTHORS[flywheel.spec.prompt.refresh]
+    ours = (author, shift_cycle(cycle, flywheel.spec.cadence, 1))
+    frames = store.read(tables.PROMPT_FRAMES, flywheel.name).to_pylist()
     return sorted(
-        row["frame_version"] for row in frames if row["author"] != "template" and row["proposed_for"] > predecessor
+        row["frame_version"]
+        for row in frames
+        if row["author"] != "template"
+        and row["proposed_for"] > predecessor
+        and (row["author"], row["proposed_for"]) != ours
     )
 
 
@@ -225,6 +236,7 @@ def reflect(opening: Opening) -> Outcome:
         answer,
         asked,
         opening.champion.frame,
+        house_rules=spec.guidelines,
         support=spec.reflect_support,
         most_learned=spec.learned_guidelines,
     )
@@ -254,6 +266,7 @@ def _what_to_show(opening: Opening) -> Asked:
     return ask_for_guidelines(
         contrasts,
         opening.champion.frame,
+        house_rules=spec.prompt.guidelines,
         metric=spec.floor.metric,
         support=spec.prompt.reflect_support,
         n_new=spec.prompt.learned_guidelines,
@@ -277,8 +290,14 @@ def _check_that_guidelines_show(opening: Opening) -> None:
 
 
 def priced(opening: Opening) -> LlmProducer:
-    """The producer's settings for a proposal's requests: offline nothing is paid, so there is no budget."""
-    return opening.producer.model_copy(update={"max_cost_per_cycle": None}) if opening.is_offline else opening.producer
+    """The producer's settings for a proposal's requests: with a budget that leaves the rest to the cycle's outputs.
+
+    Offline nothing is paid, so there is none.
+    """
+    whole = opening.producer.max_cost_per_cycle
+    own = opening.flywheel.spec.prompt.max_cost or (None if whole is None else whole / 2)
+    budget = None if opening.is_offline else own if whole is None or own is None else min(own, whole)
+    return opening.producer.model_copy(update={"max_cost_per_cycle": budget})
 
 
 def _proposal(opening: Opening, asked: Asked, reflected: Reflected, request_key: str) -> Proposal:

@@ -23,7 +23,7 @@ from flywheel_pipelines.llm.asking import AskReport, answer_requests
 from flywheel_pipelines.llm.embedding import Embedded, EmbeddingSettings, ask_for_embeddings
 from flywheel_pipelines.llm.embedding_local import embed_locally
 from flywheel_pipelines.llm.ledger import known_answers
-from flywheel_pipelines.llm.provider import Provider
+from flywheel_pipelines.llm.provider import Provider, provider_from_environment
 from flywheel_pipelines.llm.settings import AskSettings
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.loop.recorder import Recorder, Shown
@@ -127,6 +127,25 @@ class ProviderWriters:
             provider,
             EmbeddingSettings(spec.embedding_model, dimensions=spec.embedding_dimensions, price=spec.embedding_price),
         )
+
+
+def writers_from_environment(
+    environment: Mapping[str, str], journal: Path, recorded_at: datetime | None = None
+) -> ProviderWriters:
+    """The provider that the environment configures, or the offline writer; `recorded_at` is recorded instead of now."""
+    return ProviderWriters(
+        provider=provider_from_environment(environment),
+        journal=journal,
+        offline=offline_provider,
+        now=lambda: recorded_at or datetime.now(UTC),
+    )
+
+
+def offline_provider() -> Provider:
+    """The offline writer on loopback, started once per process."""
+    from flywheel_pipelines.llm.offline.server import shared_server
+
+    return Provider(base_url=shared_server().base_url, api_key="offline", name="offline writer", is_offline=True)
 
 
 def _answers_of_batches(requests: Sequence[ChatRequest], store: Lake) -> AskReport:

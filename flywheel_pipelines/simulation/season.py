@@ -26,6 +26,7 @@ from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.loop import closing, opening
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.loop.opening import OpenOptions
+from flywheel_pipelines.loop.proposing import propose_prompts
 from flywheel_pipelines.loop.recorder import Recorder
 from flywheel_pipelines.loop.writing import Writers
 from flywheel_pipelines.paths import DataPaths
@@ -64,6 +65,8 @@ class PlainStage:
         """See `Stage`."""
         recorder = Recorder(self.store, self.flywheel.name)
         opening.collect_briefs(self.flywheel, recorder, [cycle])
+        if self.flywheel.has_proposals:
+            propose_prompts(self.flywheel, recorder, [cycle], self.writers, options.now())
         opening.pin_manifest(self.flywheel, recorder, [cycle], options, self.writers)
         opening.generate(self.flywheel, recorder, [cycle], self.writers, now=options.now())
         opening.publish_outputs(self.flywheel, recorder, [cycle], outbox=self.outbox, now=options.now())

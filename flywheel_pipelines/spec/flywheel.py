@@ -154,8 +154,9 @@ class FlywheelSpec(Section):
     @model_validator(mode="after")
     def _what_is_proposed_has_a_share(self) -> Self:
         learns = self.prompt.refresh != "references"
+        strategy = f"prompt.refresh: {self.prompt.refresh}"
         if isinstance(self.producer, ArchiveProducer) and (self.arms.challenger or learns):
-            key = "arms.challenger" if self.arms.challenger else f"prompt.refresh: {self.prompt.refresh}"
+            key = "arms.challenger" if self.arms.challenger else strategy
             raise ValueError(f"{key}: an archive producer writes nothing, so no prompt can be on trial")
         if not self.arms.challenger and (self.prompt.challenger is not None or learns):
             key = (

@@ -19,21 +19,21 @@ class OptimiserSpec(Section):
     """What the optimiser `gepa` may use up. One text is one request to the model."""
 
     max_texts: int = Field(
-        default=600,
+        default=1_200,
         ge=20,
         le=100_000,
         description="Most texts written in one optimisation, tests of proposals included.",
     )
-    minibatch: int = Field(default=3, ge=1, le=50, description="Briefs that each proposal is made from.")
+    minibatch: int = Field(default=4, ge=1, le=50, description="Briefs that each proposal is made from.")
     validation: int = Field(default=20, ge=2, le=1_000, description="Briefs that proposals are ranked by.")
     evidence: int = Field(
-        default=100, ge=10, le=10_000, description="Most briefs that one proposal is tested on before it is accepted."
+        default=200, ge=20, le=10_000, description="Most pairs of texts that one proposal is tested on."
     )
     error: float = Field(
         default=0.05,
         gt=0,
         le=0.5,
-        description="Probability that an optimisation accepts any proposal that is no better.",
+        description="Probability that a search accepts any proposal that is no better.",
     )
 
 
@@ -68,5 +68,10 @@ class PromptSpec(Section):
     )
     reflection_model: str | None = Field(
         default=None, min_length=1, max_length=200, description="Model that writes guidelines; none = the producer's."
+    )
+    max_cost: float | None = Field(
+        default=None,
+        gt=0,
+        description="US dollars for a cycle's proposals, part of producer.max_cost_per_cycle; none = half of it.",
     )
     optimiser: OptimiserSpec = Field(default_factory=OptimiserSpec, description="What the optimiser `gepa` may use up.")
