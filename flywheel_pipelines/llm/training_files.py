@@ -1,6 +1,6 @@
 """The documented formats of fine-tuning files, and what is wrong with a file, row by row.
 
-Sources, read in November 2026:
+Sources:
 
 - chat format of supervised fine-tuning: OpenAI, "Supervised fine-tuning", section "Formatting your data"
   (developers.openai.com/api/docs/guides/supervised-fine-tuning), and the schema `FineTuneChatRequestInput` of OpenAI's
