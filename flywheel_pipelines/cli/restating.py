@@ -100,7 +100,6 @@ def chosen_cycles(spec: FlywheelSpec, words: str, paths: DataPaths) -> list[date
 def _preview(spec: FlywheelSpec, file: Path | None, feed: str | None, cycles: list[date], *, as_json: bool) -> None:
     from flywheel_pipelines.feedback.landing import land_file
     from flywheel_pipelines.feedback.releasing import matched_by
-    from flywheel_pipelines.lake.store import Lake
     from flywheel_pipelines.loop.flywheel import Flywheel
     from flywheel_pipelines.loop.restating import preview
     from flywheel_pipelines.terminal import restatement_tables
@@ -128,7 +127,7 @@ def _preview(spec: FlywheelSpec, file: Path | None, feed: str | None, cycles: li
 def _rejudge(spec: FlywheelSpec, cycles: list[date], version: str | None, *, dry_run: bool, as_json: bool) -> None:
     from flywheel_pipelines.lake.store import Lake
     from flywheel_pipelines.loop.flywheel import Flywheel
-    from flywheel_pipelines.loop.rejudging import Rejudged, rejudge_cycles
+    from flywheel_pipelines.loop.rejudging import rejudge_cycles
     from flywheel_pipelines.loop.restating import preview
     from flywheel_pipelines.terminal import restatement_tables
 
