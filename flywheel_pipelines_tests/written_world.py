@@ -97,10 +97,14 @@ class WrittenWorld:
         return world
 
     def configure(self, **changes: Any) -> None:
-        """Write the YAML, with some sections changed: `producer={"variants": 3}` changes that one key."""
+        """Write the YAML, with some sections changed: `producer={"variants": 3}` changes that one key.
+
+        Metrics are replaced as a whole: a file needs a column for every measure that one of them reads.
+        """
         settings = {**SETTINGS}
         for key, value in changes.items():
-            settings[key] = {**settings[key], **value} if isinstance(settings.get(key), dict) else value
+            is_merged = isinstance(settings.get(key), dict) and key != "metrics"
+            settings[key] = {**settings[key], **value} if is_merged else value
         document = {"type": "flywheel_pipelines.components.FlywheelComponent", "attributes": settings}
         (self.folder / "defs.yaml").write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
 

@@ -12,8 +12,8 @@ on the past. Not here: likelihoods (`outcomes`), how outputs and briefs differ (
 What one case scatters is read off the reports of an output: with report d of n_d cases that add up to a_d, the sum over
 d of a_d^2 / n_d, less A^2 / N of the totals, has the expectation (reports - 1) times the variance of one case, whatever
 the sizes of the reports. So two sums per output suffice, `n_reports` and `squares`, and days that differ among
-themselves count as scatter, as they should. Where outputs have one report each, nothing is known of it: amounts are
-then taken to scatter as outputs do, durations to be exponential (cv 1).
+themselves count as scatter, as they should. Where outputs have one report each, nothing is known of it: half of
+how amounts differ between outputs is then taken for scatter, durations for exponential (cv 1), counts for Poisson.
 """
 
 from __future__ import annotations
@@ -174,10 +174,11 @@ class MeanKind:
         # Large outputs do not speak for all.
         unit = float(np.average(away, weights=np.minimum(n, np.median(n)))) ** 0.5
         unit = unit if unit > 1e-9 * max(abs(origin), 1e-9) else max(abs(origin), 1.0)
-        # As if true values did not differ at all: the most that one case can scatter.
-        most = float((n * away).sum()) / max(len(n) - 1, 1)
+        # As if true values did not differ at all: the most that one case can scatter. Half of it is the guess that is
+        # never far wrong in either direction.
+        guess = float((n * away).sum()) / max(len(n) - 1, 1) / 2
         scatter, degrees = _scatter(history)
-        variance = (float(scatter.sum()) + (most or unit**2)) / (float(degrees.sum()) + 1.0)
+        variance = (float(scatter.sum()) + (guess or unit**2)) / (float(degrees.sum()) + 1.0)
         return replace(self, origin=origin, unit=unit, variance=max(variance, 1e-9 * unit**2))
 
     def outcomes(self, frame: pd.DataFrame) -> Measured:

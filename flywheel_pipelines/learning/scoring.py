@@ -180,7 +180,6 @@ def _reasons(
 ) -> list[str]:
     """One sentence per output, e.g. "412 sends, reply rate 3.9%, floor 3.1%, 94% sure it is above"."""
     side = "above" if floor.better == "higher" else "below"
-    needed = words.seen(floor.min_exposure)
     reasons = []
     for seen, value, bar, p in zip(exposure, observed, level, p_above, strict=True):
         if floor.above == "off":
@@ -195,5 +194,7 @@ def _reasons(
             found += f"floor {words.value(bar, beside=value)}, {sure(p)} sure it is {side}"
         else:
             found += "no past to set the floor by"
-        reasons.append(f"{found}; {needed} needed before a decision" if seen < floor.min_exposure else found)
+        if seen < floor.min_exposure:
+            found += f"; {floor.min_exposure:,.0f} needed before a decision"
+        reasons.append(found)
     return reasons

@@ -89,8 +89,8 @@ def test_control_predictions_from_shuffled_texts_cost_next_to_nothing() -> None:
     assert abs(np.mean(gains)) < 0.02
 
 
-def test_what_did_not_beat_no_prediction_is_left_out_entirely() -> None:
-    """Where the fitted worth is nil the posterior is the plain one, to the last bit."""
+def test_what_did_not_beat_no_prediction_leaves_the_prior_mean_where_it_was() -> None:
+    """Where the fitted worth is nil the prior mean is the plain one, but for the doubt about that worth."""
     worthless = [frame for seed in SEEDS if not _worth(frame := history(seed, shuffled=True))]
     assert len(worthless) >= len(SEEDS) // 2
     frame = worthless[0]

@@ -158,7 +158,7 @@ def without_floor(measured: pa.Table = MEASURED) -> list[dict]:
 def test_without_a_floor_whatever_was_exposed_is_promoted() -> None:
     judged = without_floor()
     assert {(row["decision"], row["floor_level"], row["p_above"]) for row in judged} == {("promote", None, 0.5)}
-    assert all(row["reason"].startswith("no floor: 3,000 exposures, ctr ") for row in judged)
+    assert all(row["reason"].startswith("no floor: 3,000 views, ctr ") for row in judged)
     assert all(row["reason"].endswith("%, fed back as it is") for row in judged)
 
 
@@ -172,4 +172,4 @@ def test_without_a_floor_one_exposure_is_enough() -> None:
 
 def test_without_a_floor_what_nobody_saw_stays_on_hold() -> None:
     judged = without_floor(MEASURED.filter(pc.field("cycle") != LAST))
-    assert {(row["decision"], row["reason"]) for row in judged} == {("hold", "no floor: no exposures")}
+    assert {(row["decision"], row["reason"]) for row in judged} == {("hold", "no floor: no views")}

@@ -138,7 +138,7 @@ def test_a_score_does_not_depend_on_what_is_scored_with_it() -> None:
 
 def test_the_reason_says_the_numbers() -> None:
     one = world(briefs=1, seed=1).assign(numerator=[16, 30, 20, 22], exposure=412)
-    assert score(one, CONTROL)["reason"][0].startswith("412 exposures, ctr 3.88%, floor ")
+    assert score(one, CONTROL)["reason"][0].startswith("412 exposures, ctr 3.9%, floor ")
 
 
 def test_columns_and_order_are_those_promised() -> None:

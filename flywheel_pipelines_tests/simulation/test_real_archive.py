@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from flywheel_pipelines.llm.embedding_local import is_installed
 from flywheel_pipelines.momentum.summary import summarise
 from flywheel_pipelines.paths import DATA_DIR_VARIABLE, PROJECT_ROOT
 from flywheel_pipelines.simulation.evaluation import archive_outcomes
@@ -18,6 +19,11 @@ from flywheel_pipelines_tests.simulation.altered_archives import shuffled_texts
 from flywheel_pipelines_tests.small_world import SmallWorld, batch_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_800)]
+needs_the_extra = pytest.mark.skipif(
+    not is_installed(), reason="the extra `embeddings` is not installed (make embeddings)"
+)
+LIFT, LAST_HALF = 0.085, 0.11
+"""What the reference with sentence embeddings reached: ridges on words and on MiniLM's vectors, scores added."""
 
 
 def replay(folder: Path, *options: str) -> dict[str, Any]:
@@ -46,6 +52,22 @@ def test_full_feedback_beats_the_reference_figures(tmp_path: Path) -> None:
 
 def test_partial_feedback_has_a_lift_too(tmp_path: Path) -> None:
     found = replay(tmp_path, "--feedback", "partial")
+    assert found["interval"][0] > 0
+
+
+@needs_the_extra
+def test_with_embeddings_full_feedback_beats_the_reference_that_has_them(tmp_path: Path) -> None:
+    found = replay(tmp_path, "--embeddings", "local")
+    assert found["embeddings"] == "local/all-MiniLM-L6-v2"
+    assert found["lift"] >= LIFT
+    assert found["last_half_lift"] >= LAST_HALF
+
+
+@needs_the_extra
+def test_with_embeddings_partial_feedback_has_at_least_half_of_it(tmp_path: Path) -> None:
+    found = replay(tmp_path, "--embeddings", "local", "--feedback", "partial")
+    assert found["lift"] >= LIFT / 2
+    assert found["last_half_lift"] >= LAST_HALF / 2
     assert found["interval"][0] > 0
 
 

@@ -127,13 +127,14 @@ def _metric_rules(spec: FlywheelSpec) -> list[Rule]:
     ]
     least = {name: number for metric in spec.metrics.values() for name, number in metric.least.items()}
     others = set(measures).difference(*(metric.whole for metric in spec.metrics.values()))
+    counted = sorted(set(measures) - others)
     return [
         complete_rule(("output_id", "measure", "measured_on", "value"), numbers=("value",)),
         unique_rule(
             ("batch_id", "source_row", "output_id", "measured_on", "measure"),
             "a row of a file says one thing of an output, day and measure",
         ),
-        whole_counts_rule("value", of=sorted(set(measures) - others) if others else None),
+        *([whole_counts_rule("value", of=counted if others else None)] if counted else []),
         *(least_rule("value", name, number) for name, number in sorted(least.items())),
         *rates,
         known_outputs_rule(),
