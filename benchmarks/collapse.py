@@ -1,8 +1,8 @@
 """Whether the guard tells a loop that feeds on itself from one that learns: `python -m benchmarks.collapse`.
 
 Seasons of the demo's flywheels before a simulated audience, written by the offline writer (healthy) and by a writer
-that hands back the best reference it is shown (copying; the guardrail against copies is off, since it would block
-them), for some seeds each. For every season: the most extreme signs, and the first cycle whose prompt refresh would be
+that hands back the best reference it is shown (copying; the guardrails that would block copies are off), for some seeds
+each. For every season: the most extreme signs, and the first cycle whose prompt refresh would be
 stopped.
 The seasons run without Dagster, where nothing is stopped, so that they can be seen to their end.
 """
@@ -23,6 +23,8 @@ from typing import Any
 from benchmarks.seasons import FLYWHEELS, MEMORY
 
 WAYS = ("healthy", "copying")
+WITHOUT_GUARDRAILS = {"near_copy": None, "language": None, "claims": "any", "links": "any"}
+"""With them most copies are blocked before they go out: they repeat a reference, its figures, or its language."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def play_one(flywheel: str, way: str, seed: int, n_cycles: int) -> Played:
 
     spec = load_spec(DEFS_DIR / flywheel / "defs.yaml")
     if way == "copying":
-        spec = spec.model_copy(update={"guardrails": spec.guardrails.model_copy(update={"near_copy": None})})
+        spec = spec.model_copy(update={"guardrails": spec.guardrails.model_copy(update=WITHOUT_GUARDRAILS)})
     season = DemoPlan((spec,), n_cycles=n_cycles, seed=seed).season(spec)
     writers = CopyingWriters() if way == "copying" else DirectWriters()
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:

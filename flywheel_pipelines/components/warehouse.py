@@ -36,14 +36,18 @@ TABLES_OF_OTHER_ASSETS = {
     "llm_requests": "generated_outputs",
     "exports": "published_outputs",
     "reviewed_outputs": "performance_metrics",
+    "ruled_outputs": "performance_metrics",
+    "ancestry": "reference_corpus",
+    "reference_changes": "reference_corpus",
+    "collapse_signs": "reference_corpus",
     "restatements": "scored_outputs",
 }
 """Lake tables that are written by the asset of another table; every other table that has an asset gave it its name."""
 TABLES_WITHOUT_ASSET = frozenset(
     {
         "batches", "quarantine", "quarantine_events", "archive_candidates", "brief_ledger", "metric_ledger",
-        "metric_replacements", "output_links", "reviews", "tickets", "thresholds", "llm_batches", "input_versions",
-        "finetune_jobs", "training_examples",
+        "metric_replacements", "output_links", "reviews", "corpus_rulings", "tickets", "thresholds", "llm_batches",
+        "input_versions", "finetune_jobs", "training_examples",
     }
 )  # fmt: skip
 """Ledgers that feeds, sensors and commands append to, and the book of versions: no asset materializes them. The asset

@@ -73,7 +73,7 @@ def leftovers(paths: DataPaths) -> set[str]:
 def test_an_empty_lake_publishes_every_mart_without_rows(tmp_path):
     report = publish(DataPaths(tmp_path))
     assert report.mart_rows == dict.fromkeys(
-        ("costs", "cycles", "lineage", "momentum", "outputs", "reference_corpus"), 0
+        ("costs", "cycles", "lineage", "momentum", "outputs", "reference_corpus", "reference_corpus_history"), 0
     )
     assert [outcome.name for outcome in report.outcomes if outcome.status != "pass"] == []
 

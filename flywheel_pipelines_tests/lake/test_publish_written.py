@@ -130,7 +130,8 @@ def test_every_mart_says_what_is_synthetic(published):
         "select table_name from duckdb_columns() where schema_name = 'main' and column_name = 'is_synthetic' "
         "and not internal order by all",
     )
-    assert [name for (name,) in found] == ["costs", "cycles", "lineage", "momentum", "outputs", "reference_corpus"]
+    corpora = ["reference_corpus", "reference_corpus_history"]
+    assert [name for (name,) in found] == ["costs", "cycles", "lineage", "momentum", "outputs", *corpora]
 
 
 def test_what_is_blocked_or_superseded_cannot_be_published(tmp_path):
