@@ -30,7 +30,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field, fields
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -112,7 +112,7 @@ class Comparison:
         return Comparison(*(mine + more for mine, more in zip(self._settled, added, strict=True)))
 
     @property
-    def _settled(self) -> tuple[float, ...]:
+    def _settled(self) -> tuple[Any, ...]:
         return tuple(getattr(self, name) for name in _SETTLED)
 
     @property
@@ -263,5 +263,5 @@ def _covariance(sums: PairSums, spread_first: float, spread_second: float) -> fl
     return min(max(raw, -limit), limit)
 
 
-def _counts_whole(values: Sequence[float], n_counts: int) -> list[float]:
+def _counts_whole(values: Sequence[float], n_counts: int) -> list[Any]:
     return [round(value) if place < n_counts else value for place, value in enumerate(values)]

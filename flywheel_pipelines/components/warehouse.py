@@ -27,7 +27,7 @@ PUBLISH_JOB = "warehouse__publish"
 CHECK = "dbt_tests"
 FLYWHEEL_TYPE = "FlywheelComponent"
 TABLES_OF_OTHER_ASSETS = {
-    "brief_outcomes": "momentum",
+    "brief_outcomes": "prompt_gate",
     "audit": "momentum",
     "scoring_model_terms": "scoring_model",
     "prompt_versions": "cycle_manifest",

@@ -24,7 +24,12 @@ class ArmsSpec(Section):
         default=0.2,
         description="Share of briefs with a control output, 0.05 to 1; `off` gives up the proof that it compounds.",
     )
-    challenger: float = Field(default=0.0, ge=0, le=0.5, description="Share of briefs that try the prompt on trial.")
+    challenger: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of briefs that try the prompt on trial; up to 1 within briefs, which sees most.",
+    )
     comparison: Literal["between_briefs", "within_brief"] = Field(
         default="between_briefs",
         description="between_briefs: each brief belongs to one arm. within_brief: a brief is answered by both arms.",

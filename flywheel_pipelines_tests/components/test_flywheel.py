@@ -28,7 +28,8 @@ from flywheel_pipelines_tests.small_world import definitions
 
 OPENING = ("briefs", "cycle_manifest", "generated_outputs", "published_outputs")
 CLOSING = (
-    "performance_metrics", "scored_outputs", "scoring_model", "reference_corpus", "refreshed_prompt", "momentum",
+    "performance_metrics", "scored_outputs", "scoring_model", "reference_corpus", "prompt_gate", "refreshed_prompt",
+    "momentum",
 )  # fmt: skip
 STARTER = yaml.safe_load(starter_yaml("news", date(2026, 1, 7)))["attributes"]
 
@@ -104,7 +105,13 @@ def parents(graph, asset: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "chain", [OPENING, ("published_outputs", *CLOSING[:3]), CLOSING[3:], ("scored_outputs", "reference_corpus")]
+    "chain",
+    [
+        OPENING,
+        ("published_outputs", *CLOSING[:3]),
+        ("scored_outputs", "reference_corpus", "refreshed_prompt", "momentum"),
+        ("performance_metrics", "prompt_gate", "refreshed_prompt"),
+    ],
 )
 def test_the_graph_goes_as_the_loop_does(graph, chain: tuple[str, ...]) -> None:
     for before, after in itertools.pairwise(chain):
@@ -120,6 +127,8 @@ def test_the_graph_has_the_arrows_of_the_loop_and_no_others(graph) -> None:
         ),
         ("published_outputs", "scored_outputs"),
         ("scored_outputs", "scoring_model"),
+        ("performance_metrics", "prompt_gate"),
+        ("prompt_gate", "refreshed_prompt"),
         ("scoring_model", "momentum"),
         ("refreshed_prompt", "momentum"),
     }

@@ -24,7 +24,8 @@ from flywheel_pipelines_tests.small_world import (
 
 OPEN_TABLES = ("briefs", "cycle_manifest", "generated_outputs", "published_outputs")
 CLOSE_ASSETS = (
-    "performance_metrics", "scored_outputs", "scoring_model", "reference_corpus", "refreshed_prompt", "momentum",
+    "performance_metrics", "scored_outputs", "scoring_model", "reference_corpus", "prompt_gate", "refreshed_prompt",
+    "momentum",
 )  # fmt: skip
 LEDGERS = tuple(table.name for table in tables.ALL_TABLES if table.kind == "ledger")
 EIGHTH, BEYOND, FAR_BEYOND = CLOSED[-1], WEEKS[len(CLOSED)], WEEKS[len(CLOSED) + 1]

@@ -33,9 +33,9 @@ OVER = cycle_start(WEEKS[3])
 """The first instant after the cycles are over; the events come two days apart, so that the last cycle ripens."""
 MAILER, REPLACING = "mailer", "mailer_export"
 CLOSE_TABLES = (
-    "performance_metrics", "reviewed_outputs", "ruled_outputs", "scored_outputs", "scoring_model",
-    "scoring_model_terms", "ancestry", "reference_corpus", "reference_changes", "collapse_signs", "refreshed_prompt",
-    "brief_outcomes", "momentum", "audit",
+    "performance_metrics", "reviewed_outputs", "ruled_outputs", "scored_outputs", "guardrail_scores", "scoring_model",
+    "scoring_model_terms", "scoring_model_skill", "ancestry", "reference_corpus", "reference_changes",
+    "collapse_signs", "prompt_gate", "refreshed_prompt", "brief_outcomes", "momentum", "audit",
 )  # fmt: skip
 
 

@@ -6,8 +6,10 @@ import json
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from flywheel_pipelines.chat import ChatRequest, Failure
@@ -15,6 +17,8 @@ from flywheel_pipelines.cycles import cycle_start
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.llm.asking import AskReport
+from flywheel_pipelines.loop import optimising
+from flywheel_pipelines.loop.library import edited, register_edit
 from flywheel_pipelines.loop.opening import OpenOptions, collect_briefs
 from flywheel_pipelines.loop.proposing import propose_prompts
 from flywheel_pipelines.loop.recorder import Recorder
@@ -139,21 +143,27 @@ def test_too_few_pairs_are_not_asked_about(world: WrittenWorld) -> None:
     assert (row["outcome"], writers.asked) == ("not_due", [])
 
 
-def test_a_template_without_a_place_for_guidelines_is_not_asked_about(world: WrittenWorld) -> None:
+def test_a_template_without_a_place_for_guidelines_is_not_asked_about(tmp_path: Path) -> None:
+    world = WrittenWorld.make(tmp_path / "bare", n_briefs=24, floor={"confidence": 0.6})
     (world.folder / "bare.md").write_text("{{ references }}\n{{ brief }}\n", encoding="utf-8")
-    world.configure(arms={"challenger": 0.3}, prompt={**REFLECT, "template": "bare.md"})
+    world.configure(floor={"confidence": 0.6}, prompt={"template": "bare.md"})
+    play(Season.of(world.flywheel, 2, world.audience()), stage(world, DirectWriters()), world.lake, world.paths)
+    world.configure(floor={"confidence": 0.6}, arms={"challenger": 0.3}, prompt={**REFLECT, "template": "bare.md"})
     writers = CountingWriters()
-    row = propose(world, writers)
+    row = propose(world, writers, WEEKS[2])
     assert (row["outcome"], writers.asked) == ("failed", [])
     assert "guidelines" in row["reason"]
 
 
-def test_nothing_is_proposed_while_a_prompt_is_on_trial(world: WrittenWorld) -> None:
-    (world.folder / "other.md").write_text("{{ guidelines }}{{ references }}\n{{ brief }}\n", encoding="utf-8")
-    world.configure(arms={"challenger": 0.3}, prompt={**REFLECT, "challenger": "other.md"})
+def test_nothing_is_proposed_while_a_persons_frame_waits_for_its_trial(world: WrittenWorld) -> None:
+    own = world.flywheel.frame()
+    mine = edited(own, guidelines=["Keep it short."])
+    now = cycle_start(NEXT)
+    register_edit(world.flywheel, world.lake, mine, own.version, note="shorter", author_name=None, now=now)
     writers = CountingWriters()
-    assert propose(world, writers)["outcome"] == "not_due"
-    assert writers.asked == []
+    row = propose(world, writers)
+    assert (row["outcome"], writers.asked) == ("not_due", [])
+    assert mine.version in row["reason"]
 
 
 def test_the_first_cycle_has_nothing_to_reflect_on(tmp_path: Path) -> None:
@@ -174,3 +184,78 @@ def test_control_a_flywheel_that_a_provider_writes_is_reflected_on_by_its_model(
     propose(world, writers)
     assert {request.model for request in writers.asked} == {"gpt-5-mini"}
     assert {request.arm for request in writers.asked} == {"reflection"}
+
+
+# -- gepa ------------------------------------------------------------------------------------------------------------
+GEPA = {
+    "refresh": "gepa",
+    "reflect_every": 1,
+    "optimiser": {"max_texts": 260, "minibatch": 4, "validation": 4, "evidence": 40},
+}
+
+
+@pytest.fixture
+def searching(world: WrittenWorld, monkeypatch: pytest.MonkeyPatch) -> WrittenWorld:
+    """The same with gepa instead, and a scoring model that likes questions and says that it is skilled."""
+    pytest.importorskip("gepa", reason="the optional package gepa is not installed")
+    world.configure(floor={"confidence": 0.6}, arms={"challenger": 0.3}, prompt=GEPA)
+    trust_the_scoring_model(world)
+    monkeypatch.setattr(
+        optimising, "model_from_tables", lambda row, terms: SimpleNamespace(predict=likes_questions), raising=True
+    )
+    return world
+
+
+def likes_questions(texts: Sequence[str], segments: Sequence[str]) -> list[float]:
+    return [float("?" in text) + len(text) / 1e6 for text in texts]
+
+
+def trust_the_scoring_model(world: WrittenWorld) -> None:
+    last = WEEKS[N_PLAYED - 1]
+    row = world.lake.read(tables.SCORING_MODEL, NAME, last, columns=tables.SCORING_MODEL.columns).to_pylist()[0]
+    skilled = pa.Table.from_pylist([row | {"is_skilled": True}], schema=tables.SCORING_MODEL.schema)
+    world.lake.write(tables.SCORING_MODEL, skilled, flywheel=NAME, cycle=last)
+
+
+def test_gepa_proposes_what_the_scoring_model_likes_with_the_tests_it_passed(searching: WrittenWorld) -> None:
+    row = propose(searching, CountingWriters())
+    assert row["outcome"] == "proposed", row["reason"]
+    [frame] = frames(searching, "optimiser")
+    evidence = json.loads(frame["evidence"])
+    [passed] = [one for one in evidence["tested"] if one["passed"]][-1:]
+    assert passed["mean_difference"] > 0
+    assert evidence["n_texts"] <= GEPA["optimiser"]["max_texts"]  # type: ignore[index]
+    assert "Ask the reader a question." in [one["text"] for one in json.loads(frame["guidelines"])]
+
+
+def test_gepa_asks_for_the_optimiser_and_only_for_briefs_of_the_past(searching: WrittenWorld) -> None:
+    writers = CountingWriters()
+    propose(searching, writers)
+    assert {request.arm for request in writers.asked} == {"optimiser"}
+    weeks = {request.brief_id.split("/")[0] for request in writers.asked if request.brief_id != "proposal"}
+    assert weeks <= {week.isoformat() for week in WEEKS[:N_PLAYED]}
+
+
+def test_gepa_repeated_asks_the_very_same(searching: WrittenWorld) -> None:
+    first, second = CountingWriters(), CountingWriters()
+    propose(searching, first)
+    (searching.lake.partition_dir(tables.PROPOSED_PROMPT, flywheel=NAME, cycle=NEXT) / "part.parquet").unlink()
+    propose(searching, second)
+    assert [one.key for one in first.asked] == [one.key for one in second.asked]
+
+
+def test_gepa_without_a_skilled_scoring_model_asks_nothing(world: WrittenWorld) -> None:
+    world.configure(floor={"confidence": 0.6}, arms={"challenger": 0.3}, prompt=GEPA)
+    writers = CountingWriters()
+    row = propose(world, writers)
+    assert (row["outcome"], writers.asked) == ("not_due", [])
+    assert "scoring model" in row["reason"]
+
+
+def test_briefs_are_split_by_hash_without_overlap_and_keep_their_use() -> None:
+    briefs = [f"2026-01-05/b{number}" for number in range(50)]
+    items = optimising.split_briefs(briefs, validation=10, flywheel=NAME)
+    uses = [set(items.train), set(items.validation), set(items.evidence)]
+    assert set.union(*uses) == set(briefs)
+    assert sum(map(len, uses)) == len(briefs)
+    assert items == optimising.split_briefs(briefs[::-1], validation=10, flywheel=NAME)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import date, timedelta
+from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -157,3 +160,31 @@ def test_an_empty_history_is_summarised_without_a_crash_and_fits_json():
     summary = summarise(history(cycles_of_outcomes(0.1)).slice(0, 0), better="higher")
     assert (summary.lift, summary.briefs, summary.verdict) == (None, 0, "unmeasured")
     assert json.loads(json.dumps(summary.as_dict()))["last_quarter_lift"] is None
+
+
+def test_the_interval_for_all_looks_contains_that_for_one_and_belongs_to_the_cumulative_row():
+    rows = closed(cycles_of_outcomes(0.1))
+    cumulative, cycle = row(rows, "cumulative"), row(rows, "cycle")
+    assert cumulative["anytime_lower"] < cumulative["lower"] < cumulative["upper"] < cumulative["anytime_upper"]
+    assert (cycle["anytime_lift"], cycle["anytime_lower"], cycle["strata"]) == (None, None, [])
+
+
+def test_the_sql_of_the_documents_gives_the_ends_of_the_interval_for_all_looks():
+    rows = closed(cycles_of_outcomes(0.1))
+    dated = rows.append_column("cycle", pa.array([date(2026, 1, 5)] * rows.num_rows, pa.date32()))
+    text = (Path(__file__).resolve().parents[2] / "docs" / "learning" / "momentum.md").read_text(encoding="utf-8")
+    with duckdb.connect() as connection:
+        connection.register("dated", dated)
+        connection.execute("create schema lake; create table lake.momentum as from dated")
+        found = connection.execute(re.findall(r"```sql\n(.*?)```", text, re.DOTALL)[1]).fetchall()
+    stored = row(rows, "cumulative")
+    assert found[0][1:] == pytest.approx((stored["anytime_lower"], stored["anytime_upper"]), rel=1e-9)
+
+
+def test_a_verdict_of_a_history_takes_the_interval_for_all_looks():
+    for lift in (0.0, 0.02, 0.04, 0.06, 0.08):
+        found = summarise(history(cycles_of_outcomes(lift)), better="higher")
+        assert found.is_spinning == (found.anytime_interval[0] > 0)
+        if found.interval[0] > 0 >= found.anytime_interval[0]:
+            return
+    raise AssertionError("no history in which the two intervals differ in their verdict")
