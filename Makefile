@@ -89,7 +89,7 @@ $(VENV)/.embeddings: $(STAMP)
 
 lock: $(STAMP) ## Renew the locks from pyproject.toml; UPGRADE=1 takes the newest releases
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra sql --extra dlt --universal --python-version 3.11 --generate-hashes \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra sql --extra dlt --extra gepa --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url $(if $(UPGRADE),--upgrade) --quiet -o requirements.lock
 	$(BIN)/uv pip compile --group llama --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url $(if $(UPGRADE),--upgrade) --quiet -o requirements-llama.lock

@@ -327,8 +327,9 @@ def tables(rows: list[dict[str, Any]]) -> list[Table]:
             str(row["k"]), row["rule"], str(row["confidence"] or "-"), f"{row['promotions']:.1f}", right, *figures
         )
     for k in sorted({row["k"] for row in rows if row["what"] == "promotion"}):
-        chosen = {row["part"]: row for row in rows if (row.get("k"), row.get("rule")) == (k, "content")
-                  and row["confidence"] == 0.9}  # fmt: skip
+        wanted = ("promotion", k, "content", 0.9)
+        found = [row for row in rows if tuple(row.get(name) for name in ("what", "k", "rule", "confidence")) == wanted]
+        chosen = {row["part"]: row for row in found}
         cells = [(chosen[part]["right"], chosen[part]["right_se"], chosen[part]["promotions"]) for part in PARTS[1:]]
         halves.add_row(str(k), *(f"{_percent(right, error)} ({count:.1f})" for right, error, count in cells))
     even = Table("k", "rule at 0.9", "right", "promoted", "other, right as often", "ratio", title="At equal precision")

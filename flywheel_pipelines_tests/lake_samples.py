@@ -168,7 +168,8 @@ def _learn(lake: Lake, week: int, at: dict[str, Any]) -> None:
     signs = [{"scope": scope, "n_texts": week} for scope in ("corpus", "outputs")]
     lake.write(COLLAPSE_SIGNS, rows(COLLAPSE_SIGNS, signs), **at)
     prompt = {"prompt_version": f"prompt-{week}", "parent_version": f"prompt-{week - 1}", "is_changed": True}
-    lake.write(REFRESHED_PROMPT, rows(REFRESHED_PROMPT, [prompt | {"corpus_version": f"corpus-{week}"}]), **at)
+    prompt |= {"corpus_version": f"corpus-{week}", "author": "references"}
+    lake.write(REFRESHED_PROMPT, rows(REFRESHED_PROMPT, [prompt]), **at)
 
 
 def _measure_momentum(lake: Lake, week: int, at: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from benchmarks.promotion import run, tables
+from benchmarks.promotion import at_equal_precision, run, tables
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def test_rows_say_what_was_found_and_whether_it_is_enough(archive: Path) -> None
     rows = run(archive, seeds=1, progress=lambda share, doing: told.append(share))
     assert told == sorted(told)
     assert told[-1] == 1.0
-    assert {row["what"] for row in rows} == {"promotion", "false promotion", "requirement"}
+    assert {row["what"] for row in rows} == {"promotion", "equal precision", "false promotion", "requirement"}
     # 1.5 * 1000 exposures are more than any candidate has.
     assert {row["k"] for row in rows if row["what"] == "promotion"} == {100, 300}
     naive = next(row for row in rows if row.get("rule") == "observed" and row["k"] == 300 and row["part"] == "all")
@@ -46,3 +46,33 @@ def test_rows_say_what_was_found_and_whether_it_is_enough(archive: Path) -> None
 
 def test_the_same_archive_gives_the_same_rows(archive: Path) -> None:
     assert run(archive, seeds=1) == run(archive, seeds=1)
+
+
+def probabilities(n: int = 4_000) -> pd.DataFrame:
+    """Briefs of four outputs; `content` says how probable it is that each is right."""
+    rng = np.random.default_rng(1)
+    sure = rng.beta(1, 1, n)
+    frame = pd.DataFrame({"brief_id": np.arange(n) // 4, "content": sure, "plain": sure})
+    return frame.assign(right=rng.random(n) < sure)
+
+
+def test_at_equal_precision_equal_rules_promote_equally() -> None:
+    found = at_equal_precision(probabilities(), 300, 1, "content")
+    assert found["ratio"] == pytest.approx(1.0, abs=0.15)
+    # The other is given the largest number that will do, so never more than one.
+    assert found["ratio_upper"] <= 1
+
+
+def test_at_equal_precision_a_rule_that_only_boasts_gains_nothing() -> None:
+    """At one confidence it promotes far more, and is right less often."""
+    boasting = probabilities().assign(content=lambda frame: frame["content"] ** 0.25)
+    found = at_equal_precision(boasting, 300, 1, "content")
+    assert found["promotions"] > 2 * (boasting["plain"] >= 0.9).sum()
+    assert found["ratio"] == pytest.approx(1.0, abs=0.15)
+
+
+def test_control_at_equal_precision_a_rule_that_knows_more_promotes_more() -> None:
+    frame = probabilities()
+    rng = np.random.default_rng(2)
+    blurred = frame.assign(plain=np.clip(frame["content"] + rng.normal(0, 0.3, len(frame)), 0, 1))
+    assert at_equal_precision(blurred, 300, 1, "content")["ratio"] > 1.5

@@ -22,13 +22,13 @@ class MomentumConfig(dg.Config):
 
 
 def momentum_asset(kit: AssetKit) -> dg.AssetsDefinition:
-    """The asset that fills `momentum` and `audit`."""
+    """The asset that fills `momentum`, `segment_momentum` and `audit`."""
 
     @kit.asset(
         tables.MOMENTUM,
         deps=[tables.SCORING_MODEL, tables.REFRESHED_PROMPT],
         many_cycles_per_run=True,
-        also_writes=[tables.AUDIT],
+        also_writes=[tables.AUDIT, tables.SEGMENT_MOMENTUM],
     )
     def momentum(context: dg.AssetExecutionContext, config: MomentumConfig, lake: LakeResource) -> dg.MaterializeResult:
         with kit.step(lake) as recorder:

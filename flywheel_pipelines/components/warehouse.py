@@ -29,6 +29,7 @@ FLYWHEEL_TYPE = "FlywheelComponent"
 TABLES_OF_OTHER_ASSETS = {
     "brief_outcomes": "prompt_gate",
     "audit": "momentum",
+    "segment_momentum": "momentum",
     "scoring_model_terms": "scoring_model",
     "prompt_versions": "cycle_manifest",
     "prompt_frames": "cycle_manifest",

@@ -18,10 +18,11 @@ from flywheel_pipelines.loop.recorder import Recorder
 from flywheel_pipelines.momentum.audit import audit
 from flywheel_pipelines.momentum.evidence import AuditInputs, gather_evidence
 from flywheel_pipelines.momentum.lift import momentum_rows
+from flywheel_pipelines.momentum.segments import segment_rows
 
 
 def weigh(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) -> tuple[pa.Table, pa.Table]:
-    """`audit` and `momentum`, from `brief_outcomes`; returns the momentum rows and the audit of the last cycle."""
+    """`segment_momentum`, `audit` and `momentum`, from the outcomes; returns the last cycle's momentum and audit."""
     spec, store = flywheel.spec, recorder.store
     audited, rows = tables.AUDIT.empty(), tables.MOMENTUM.empty()
     for cycle in cycles:
@@ -33,6 +34,14 @@ def weigh(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) -> tup
             metric=spec.floor.metric,
             better=spec.metric.better,
         )
+        by_segment = segment_rows(
+            outcomes,
+            store.read(tables.SEGMENT_MOMENTUM, spec.name, before),
+            metric=spec.floor.metric,
+            better=spec.metric.better,
+        )
+        read = [(tables.BRIEF_OUTCOMES, cycle), (tables.SEGMENT_MOMENTUM, before)]
+        recorder.write(tables.SEGMENT_MOMENTUM, by_segment, cycle, read)
         audited = _audit(flywheel, store, cycle, rows)
         recorder.write(tables.AUDIT, audited, cycle, [(tables.REFRESHED_PROMPT, cycle)])
         # Last, since a cycle counts as closed when this partition stands.

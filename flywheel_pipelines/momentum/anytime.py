@@ -21,8 +21,8 @@ def pair_sums(outcomes: pa.Table) -> PairSums:
     return PairSums.of(*(counted[name].cast(pa.float64()).to_numpy() for name in ("flywheel_value", "control_value")))
 
 
-def anytime_lift(comparison: Comparison, better: Better) -> Lift:
-    """The lift over all strata, each compared within itself, with its anytime-valid 95% interval.
+def anytime_lift(comparison: Comparison, better: Better, confidence: float = CONFIDENCE) -> Lift:
+    """The lift over all strata, each compared within itself, with its anytime-valid interval.
 
     The sign is turned where lower is better, as `lift_of` does.
 
@@ -30,7 +30,7 @@ def anytime_lift(comparison: Comparison, better: Better) -> Lift:
         Lift with all None while no stratum is complete or the control's mean is not positive; without ends where
         `bounds_of` gives none.
     """
-    found = bounds_of(comparison, (1 - CONFIDENCE) / 2)
+    found = bounds_of(comparison, (1 - confidence) / 2)
     if found.ratio is None:
         return Lift(None)
     sign = 1.0 if better == "higher" else -1.0

@@ -131,7 +131,8 @@ def test_every_mart_says_what_is_synthetic(published):
         "and not internal order by all",
     )
     corpora = ["reference_corpus", "reference_corpus_history"]
-    assert [name for (name,) in found] == ["costs", "cycles", "lineage", "momentum", "outputs", *corpora]
+    prompts = ["prompt_library", "prompts_used"]
+    assert [name for (name,) in found] == ["costs", "cycles", "lineage", "momentum", "outputs", *prompts, *corpora]
 
 
 def test_what_is_blocked_or_superseded_cannot_be_published(tmp_path):

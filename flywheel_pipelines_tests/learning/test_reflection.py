@@ -45,7 +45,8 @@ def rows(contract: Any, *of: dict[str, Any]) -> pa.Table:
 def judged(*outputs: tuple[str, str, str, str, float]) -> pa.Table:
     """(output, brief, segment, decision, p_above)."""
     names = ("output_id", "brief_id", "segment", "decision", "p_above")
-    return rows(SCORED_OUTPUTS, *(dict(zip(names, one, strict=True)) for one in outputs))
+    verdicts: list[dict[str, Any]] = [dict(zip(names, one, strict=True)) for one in outputs]
+    return rows(SCORED_OUTPUTS, *verdicts)
 
 
 def published(*ids: str) -> pa.Table:

@@ -35,7 +35,7 @@ MAILER, REPLACING = "mailer", "mailer_export"
 CLOSE_TABLES = (
     "performance_metrics", "reviewed_outputs", "ruled_outputs", "scored_outputs", "guardrail_scores", "scoring_model",
     "scoring_model_terms", "scoring_model_skill", "ancestry", "reference_corpus", "reference_changes",
-    "collapse_signs", "prompt_gate", "refreshed_prompt", "brief_outcomes", "momentum", "audit",
+    "collapse_signs", "prompt_gate", "refreshed_prompt", "brief_outcomes", "momentum", "segment_momentum", "audit",
 )  # fmt: skip
 
 

@@ -41,8 +41,9 @@ def roles(world: WrittenWorld, number: int) -> dict[str, dict]:
 
 
 def test_the_frame_of_the_yaml_is_on_trial_and_its_briefs_are_counted(world: WrittenWorld) -> None:
-    first = roles(world, 0)
-    assert first["challenger"]["frame_version"] == world.flywheel.challenger_frame().version
+    first, frame = roles(world, 0), world.flywheel.challenger_frame()
+    assert frame is not None
+    assert first["challenger"]["frame_version"] == frame.version
     measured = [row for row in world.rows(tables.BRIEF_OUTCOMES, CYCLES[0]) if row["challenger_value"] is not None]
     assert first["challenger"]["n_briefs"] == len(measured) > 0
 

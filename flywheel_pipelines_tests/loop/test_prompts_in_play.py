@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from flywheel_pipelines.cycles import cycle_start
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.loop.library import read_library
 from flywheel_pipelines.loop.opening import OpenOptions
+from flywheel_pipelines.paths import PROJECT_ROOT
 from flywheel_pipelines.simulation.direct_writers import DirectWriters
 from flywheel_pipelines.simulation.season import PlainStage, Season, deliver_feedback, play
 from flywheel_pipelines_tests.small_world import changed_files, fingerprint
@@ -112,3 +115,18 @@ def test_a_template_changed_in_the_yaml_is_registered_and_does_not_replace_the_c
     assert new["parent_version"] == old["frame_version"]
     champion = versions(copied)[copied.manifest(WEEKS[N_PLAYED + 1])["prompt_version"]]
     assert champion["frame_version"] == old["frame_version"]
+
+
+def test_the_sql_of_the_documents_leads_from_each_guideline_to_the_outputs_it_rests_on(world: WrittenWorld) -> None:
+    page = (PROJECT_ROOT / "docs" / "learning" / "prompt-library.md").read_text(encoding="utf-8")
+    [query] = re.findall(r"^```sql\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    with duckdb.connect() as connection:
+        connection.execute("create schema lake")
+        for table in (tables.PROMPT_FRAMES, tables.SCORED_OUTPUTS):
+            connection.register("rows_of_lake", world.lake.read(table, NAME))
+            connection.execute(f"create table lake.{table.name} as select * from rows_of_lake")
+            connection.unregister("rows_of_lake")
+        found = connection.execute(query).fetchall()
+    cited = {(one["text"], output) for one in json.loads(proposed(world)["guidelines"]) for output in one["supports"]}
+    assert {row[:2] for row in found} == cited
+    assert {row[2] for row in found if row[2] == "promote"}

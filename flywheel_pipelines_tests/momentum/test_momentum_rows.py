@@ -184,6 +184,8 @@ def test_the_sql_of_the_documents_gives_the_ends_of_the_interval_for_all_looks()
 def test_a_verdict_of_a_history_takes_the_interval_for_all_looks():
     for lift in (0.0, 0.02, 0.04, 0.06, 0.08):
         found = summarise(history(cycles_of_outcomes(lift)), better="higher")
+        assert found.interval is not None
+        assert found.anytime_interval is not None
         assert found.is_spinning == (found.anytime_interval[0] > 0)
         if found.interval[0] > 0 >= found.anytime_interval[0]:
             return

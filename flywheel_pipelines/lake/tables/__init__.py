@@ -45,7 +45,7 @@ from flywheel_pipelines.lake.tables.ledgers import (
 )
 from flywheel_pipelines.lake.tables.lineage import INPUT_VERSIONS
 from flywheel_pipelines.lake.tables.llm import LLM_BATCHES, LLM_REQUESTS
-from flywheel_pipelines.lake.tables.momentum import AUDIT, BRIEF_OUTCOMES, MOMENTUM
+from flywheel_pipelines.lake.tables.momentum import AUDIT, BRIEF_OUTCOMES, MOMENTUM, SEGMENT_MOMENTUM
 from flywheel_pipelines.lake.tables.production import (
     BRIEFS,
     CYCLE_MANIFEST,
@@ -64,7 +64,7 @@ ALL_TABLES: tuple[TableContract, ...] = (
     PERFORMANCE_METRICS, REVIEWED_OUTPUTS, RULED_OUTPUTS, SCORED_OUTPUTS, GUARDRAIL_SCORES,
     SCORING_MODEL, SCORING_MODEL_TERMS, SCORING_MODEL_SKILL, TEXT_EMBEDDINGS, EMBEDDING_REQUESTS,
     ANCESTRY, REFERENCE_CORPUS, REFERENCE_CHANGES, COLLAPSE_SIGNS, PROMPT_GATE, REFRESHED_PROMPT,
-    BRIEF_OUTCOMES, MOMENTUM, AUDIT, INPUT_VERSIONS,
+    BRIEF_OUTCOMES, MOMENTUM, SEGMENT_MOMENTUM, AUDIT, INPUT_VERSIONS,
     TRAINING_EXAMPLES, FINETUNE_JOBS,
 )  # fmt: skip
 TABLES: dict[str, TableContract] = {table.name: table for table in ALL_TABLES}
@@ -113,6 +113,7 @@ __all__ = [
     "SCORING_MODEL",
     "SCORING_MODEL_SKILL",
     "SCORING_MODEL_TERMS",
+    "SEGMENT_MOMENTUM",
     "TABLES",
     "TEXT_EMBEDDINGS",
     "THRESHOLDS",

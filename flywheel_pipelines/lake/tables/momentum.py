@@ -100,6 +100,31 @@ MOMENTUM = TableContract(
 )
 
 
+SEGMENT_MOMENTUM = TableContract(
+    name="segment_momentum",
+    layer="momentum",
+    description="Lift of the flywheel arm over the control arm within each segment, over all cycles up to this one.",
+    key=("segment",),
+    schema=pa.schema(
+        [
+            column("segment", TEXT, "The segment."),
+            column("metric", TEXT, "The floor's metric."),
+            column("n_flywheel", WHOLE, "Its briefs in the flywheel arm."),
+            column("n_control", WHOLE, "Its briefs in the control arm."),
+            column("lift", REAL, "Lift with the arms compared within each cycle; null while unknown.", nullable=True),
+            column(
+                "lower",
+                REAL,
+                "Lower end of the interval that holds at all looks and for all segments together, at 95%.",
+                nullable=True,
+            ),
+            column("upper", REAL, "Upper end of that interval.", nullable=True),
+            column("strata", pa.list_(REAL), "Carried sums over cycles, in the order of `sequential.CARRIED`."),
+        ]
+    ),
+)
+
+
 AUDIT = TableContract(
     name="audit",
     layer="momentum",
