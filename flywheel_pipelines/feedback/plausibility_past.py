@@ -77,7 +77,8 @@ def past_of(
 
 
 def _read(file: LedgerFile) -> pa.Table:
-    return pq.read_table(file.path, columns=list(_COLUMNS), read_dictionary=list(_TEXTS), partitioning=None)
+    # Not by the names of its folders, which are columns already.
+    return pq.ParquetFile(file.path, read_dictionary=list(_TEXTS)).read(columns=list(_COLUMNS))
 
 
 def _numbered(

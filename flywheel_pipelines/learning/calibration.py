@@ -43,7 +43,7 @@ def fit_temper(prior: CanJudge, history: pd.DataFrame) -> float:
 
     Args:
         prior: fitted on the past; its few numbers are not what the splits could over-fit.
-        history: measured past outputs, columns as in `posterior.Family.fit`.
+        history: measured past outputs, columns as in `posterior.EmpiricalBayes.fit`.
 
     The draws have a fixed seed, so the same past gives the same answer. The shares reuse the same outcomes, so each
     counts for its part only.

@@ -66,14 +66,6 @@ class Prior(Protocol):
         ...
 
 
-class Family(Protocol):
-    """One kind of metric."""
-
-    def fit(self, history: pd.DataFrame) -> Prior:
-        """Fit on past outputs: columns brief_id, segment, numerator, exposure, predicted, control_weight."""
-        ...
-
-
 @dataclass(frozen=True)
 class Level:
     """A mean of true values, and its standard error."""
@@ -168,6 +160,8 @@ class EmpiricalBayes:
     def fit(self, history: pd.DataFrame) -> FittedPrior:
         """Fit level, spreads and the worth of predictions on measured outputs of past cycles.
 
+        `history` has the columns brief_id, segment, numerator, exposure, predicted, control_weight.
+
         Variances are pooled with their defaults worth `DEFAULT_WORTH` degrees of freedom, so that a short past cannot
         claim that all outputs are equal. The coefficient is shrunk by its own noise and never negative.
         """
@@ -213,7 +207,7 @@ class EmpiricalBayes:
         return replace(prior, temper=fit_temper(prior, history)) if kind.can_split else prior
 
 
-FAMILIES: dict[str, Family] = {name: EmpiricalBayes(kind) for name, kind in KINDS.items()}
+FAMILIES = {name: EmpiricalBayes(kind) for name, kind in KINDS.items()}
 """Kind of metric -> how to learn from it."""
 
 

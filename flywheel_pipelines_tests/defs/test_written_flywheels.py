@@ -22,7 +22,7 @@ from flywheel_pipelines.prompt_text import BRIEF_SLOT, REFERENCES_SLOT
 from flywheel_pipelines.simulation.audience import Audience
 from flywheel_pipelines.simulation.audience_export import write_export
 from flywheel_pipelines.simulation.market import kind_of
-from flywheel_pipelines.spec import FeedSpec, FlywheelSpec, LlmProducer, load_spec
+from flywheel_pipelines.spec import FeedSpec, FlywheelSpec, LlmProducer, RateMetric, load_spec
 
 SAMPLES = {"content": "content/keywords.csv", "outreach": "outreach/leads.csv"}
 PER_CYCLE = {"content": 14, "outreach": 20}
@@ -61,7 +61,9 @@ def briefs_of(name: str) -> list[dict[str, Any]]:
 
 
 def measures_of(spec: FlywheelSpec) -> set[str]:
-    return {measure for metric in spec.metrics.values() for measure in (metric.successes, metric.exposure)}
+    rates = [metric for metric in spec.metrics.values() if isinstance(metric, RateMetric)]
+    assert len(rates) == len(spec.metrics)
+    return {measure for rate in rates for measure in (rate.successes, rate.exposure)}
 
 
 # -- YAML, schema, prompt --------------------------------------------------------------------------------------------

@@ -24,6 +24,10 @@ from flywheel_pipelines.lake.tables import ALL_TABLES, METRIC_LEDGER, MOMENTUM, 
 from flywheel_pipelines.paths import DataPaths
 from flywheel_pipelines_tests.lake_samples import FLYWHEEL, RECORDED_AT, WEEKS, published_rows, rows, write_sample_lake
 
+MARTS = (
+    "costs", "cycles", "lineage", "momentum", "outputs", "prompt_library", "prompts_used", "reference_corpus",
+    "reference_corpus_history",
+)  # fmt: skip
 READER = """
 import sys, duckdb
 connection = duckdb.connect(sys.argv[1], read_only=True)
@@ -72,9 +76,7 @@ def leftovers(paths: DataPaths) -> set[str]:
 
 def test_an_empty_lake_publishes_every_mart_without_rows(tmp_path):
     report = publish(DataPaths(tmp_path))
-    assert report.mart_rows == dict.fromkeys(
-        ("costs", "cycles", "lineage", "momentum", "outputs", "reference_corpus", "reference_corpus_history"), 0
-    )
+    assert report.mart_rows == dict.fromkeys(MARTS, 0)
     assert [outcome.name for outcome in report.outcomes if outcome.status != "pass"] == []
 
 

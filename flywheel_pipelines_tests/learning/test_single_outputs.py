@@ -16,11 +16,13 @@ from flywheel_pipelines.learning.judgement import judge_cycle
 from flywheel_pipelines.learning.model_tables import fit_scoring_model, model_from_tables, model_to_tables
 from flywheel_pipelines.learning.posterior import EmpiricalBayes
 from flywheel_pipelines.learning.text_model import MIN_BRIEFS, TextModel, fit_text_model
+from flywheel_pipelines.spec import RateMetric
 from flywheel_pipelines_tests.lake_samples import rows
 
 START, WEEKS, BRIEFS = date(2026, 1, 5), 16, 20
 SENDS, BASE_RATE, LEARNABLE, OWN = 200, 0.04, 0.45, 0.25
 FLOOR = FloorRule("reply_rate", "mean", min_exposure=30, confidence=0.9)
+METRICS = {"reply_rate": RateMetric(kind="rate", successes="replies", exposure="sends")}
 CHOICES = {
     "opening": ["Many teams ask how to begin.", "Nobody enjoys chores.", "Last spring a reader wrote.", "Hello again."],
     "benefit": ["It saves hours.", "It costs less.", "It avoids mistakes.", "It calms meetings."],
@@ -80,7 +82,8 @@ def judged(outputs: pd.DataFrame, week: int) -> pd.DataFrame:
     records = [{str(name): value for name, value in row.items()} for row in seen.to_dict("records")]
     published = rows(PUBLISHED_OUTPUTS, [row | fixed for row in records]).append_column("cycle", cycles)
     metrics = rows(PERFORMANCE_METRICS, [row | measured for row in records]).append_column("cycle", cycles)
-    scored = judge_cycle(START + timedelta(weeks=week), published, metrics, FLOOR, threshold_version="floor")
+    cycle = START + timedelta(weeks=week)
+    scored = judge_cycle(cycle, published, metrics, FLOOR, metrics=METRICS, threshold_version="floor").scored
     past = outputs[outputs["week"] < week]
     return scored.to_pandas().merge(seen[["output_id", "truth"]]).assign(bar=past["truth"].mean())
 
