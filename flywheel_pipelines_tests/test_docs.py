@@ -16,7 +16,7 @@ from flywheel_pipelines.paths import PROJECT_ROOT
 from flywheel_pipelines.spec import FeedSpec, FlywheelSpec, explain_keys
 
 DOCUMENTS = [PROJECT_ROOT / name for name in ("README.md", "CONTRIBUTING.md", "data/README.md")]
-DOCUMENTS += sorted((PROJECT_ROOT / "docs").glob("*.md"))
+DOCUMENTS += sorted((PROJECT_ROOT / "docs").rglob("*.md"))
 SECTIONS = ("producer", "prompt", "guardrails", "arms", "floor", "corpus", "scoring_model", "briefs")
 KEYS = {re.sub(r"\(\w+\)", "", row[0]) for row in explain_keys(FlywheelSpec)}
 KEYS |= {key.split(".<name>")[0] for key in KEYS}
