@@ -164,6 +164,8 @@ def close(world: WrittenWorld, first: object = CYCLES[0], cutoff: datetime | Non
     closing.score(flywheel, recorder, cycles)
     closing.fit_model(flywheel, recorder, cycles)
     closing.choose_references(flywheel, recorder, cycles)
+    closing.compare(flywheel, recorder, cycles)
+    closing.gate(flywheel, recorder, cycles)
     closing.refresh_prompts(flywheel, recorder, cycles)
     weigh(flywheel, recorder, cycles)
 
