@@ -18,7 +18,10 @@ import pytest
 PACKAGE = "flywheel_pipelines"
 PACKAGE_DIR = Path(__file__).resolve().parent.parent / PACKAGE
 LAYERS = ("production", "feedback", "learning", "momentum")
-COMMON = ("spec", "cycles", "errors", "paths", "chat", "prompt_text", "similarity", "sequential", "personal_data", "metric_words")
+COMMON = (
+    "spec", "cycles", "errors", "paths", "chat", "prompt_text", "similarity", "sequential", "personal_data",
+    "metric_words",
+)  # fmt: skip
 PURE = (*LAYERS, "lake", *COMMON, "starter", "overview", "published", "terminal")
 WITHOUT_WIRING = ("llm", "loop")
 OF_THE_CLIENT = ("llm", "lake", "spec", "chat", "errors", "similarity", "paths", "prompt_text")

@@ -27,6 +27,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_rows_say_what_was_found_and_whether_it_is_enough(archive: Path) -> None:
     told: list[float] = []
     rows = run(archive, seeds=1, progress=lambda share, doing: told.append(share))
@@ -44,6 +45,7 @@ def test_rows_say_what_was_found_and_whether_it_is_enough(archive: Path) -> None
     assert "Requirements" in console.export_text()
 
 
+@pytest.mark.slow
 def test_the_same_archive_gives_the_same_rows(archive: Path) -> None:
     assert run(archive, seeds=1) == run(archive, seeds=1)
 

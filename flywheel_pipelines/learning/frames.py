@@ -27,6 +27,10 @@ CHAMPION, CHALLENGER, PREDECESSOR = "champion", "challenger", "predecessor"
 """Roles of frames, as the gate's table has them."""
 
 
+TEMPLATE_SOURCE = "prompt library, template"
+"""What `batches` says of the YAML's own frames, which every opening registers."""
+
+
 @dataclass(frozen=True)
 class Guideline:
     """One line that a prompt states. `supports` are the outputs it rests on; a house rule rests on none."""
@@ -112,7 +116,7 @@ def register_frame(proposal: Proposal, recorded_at: datetime) -> RegisteredFrame
     }
     header = {
         "batch_id": fact["batch_id"],
-        "source": "prompt library",
+        "source": TEMPLATE_SOURCE if proposal.author == "template" else f"prompt library, {proposal.author}",
         "recorded_at": recorded_at,
         "n_rows": 1,
         "n_quarantined": 0,

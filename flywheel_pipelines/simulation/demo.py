@@ -20,6 +20,7 @@ from flywheel_pipelines.feedback.landing import measures_of
 from flywheel_pipelines.instance import open_instance
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
+from flywheel_pipelines.learning.frames import TEMPLATE_SOURCE
 from flywheel_pipelines.llm.provider import BASE_URL_VARIABLE, KEY_VARIABLE
 from flywheel_pipelines.loop.embedding import SOURCE as EMBEDDINGS
 from flywheel_pipelines.loop.flywheel import Flywheel
@@ -44,8 +45,8 @@ from flywheel_pipelines.spec import FlywheelSpec
 OnProgress = Callable[[int, int], None]
 POLLING_SECONDS = 0.5
 OWN_SOURCES = (
-    f"{SAMPLES}, *", f"{SIMULATED}, *", "quality floor in *", "prompt", "export * to the outbox", "llm", "llm batch",
-    f"{RESTATEMENT} *", f"{EMBEDDINGS} *",
+    f"{SAMPLES}, *", f"{SIMULATED}, *", "quality floor in *", "prompt", TEMPLATE_SOURCE, "export * to the outbox", "llm",
+    "llm batch", f"{RESTATEMENT} *", f"{EMBEDDINGS} *",
 )  # fmt: skip
 """Patterns of what a demo and its openings record; a flywheel that holds more than this is somebody's own."""
 

@@ -25,6 +25,7 @@ from flywheel_pipelines.feedback.archive.mapping import Measures
 from flywheel_pipelines.instance import open_instance
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake, content_hash
+from flywheel_pipelines.learning.frames import TEMPLATE_SOURCE
 from flywheel_pipelines.loop.embedding import SOURCE as EMBEDDINGS
 from flywheel_pipelines.loop.restatements import SOURCE as RESTATEMENT
 from flywheel_pipelines.paths import DataPaths
@@ -34,7 +35,7 @@ from flywheel_pipelines.spec import Embeddings, FlywheelSpec, RateMetric
 Feedback = Literal["full", "partial"]
 OnCycle = Callable[[date, int, int], None]
 SOURCE_PREFIX = "replay of "
-OWN_SOURCES = ("quality floor in *", "prompt", f"{RESTATEMENT} *", f"{EMBEDDINGS} *")
+OWN_SOURCES = ("quality floor in *", "prompt", TEMPLATE_SOURCE, f"{RESTATEMENT} *", f"{EMBEDDINGS} *")
 """Patterns of what opening a cycle records; a flywheel that holds more than this and a replay is somebody's own."""
 
 

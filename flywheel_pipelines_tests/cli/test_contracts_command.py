@@ -214,6 +214,7 @@ def verdicts_of_dbt(lake: ContractLake, root: Path) -> dict[str, str]:
     return {one["unique_id"].split(".")[2]: status[one["status"]] for one in results}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [good_lake, broken_lake])
 def test_dbt_and_great_expectations_give_the_same_verdicts(tmp_path: Path, make: Any) -> None:
     lake = make(tmp_path / "lake")

@@ -94,6 +94,7 @@ def test_asked_for_it_judges_the_past_again_and_says_so(run: Run, world: Written
     assert f"{len(flipped)} decisions flipped" in ran.said
 
 
+@pytest.mark.slow
 def test_what_was_asked_for_stays_when_a_cycle_closes_again(run: Run, world: WrittenWorld) -> None:
     run("restate", "--flywheel", NAME, "--threshold")
     before = world.bytes_of("scored_outputs", "reference_corpus", "restatements", "rejudgements")
@@ -102,6 +103,7 @@ def test_what_was_asked_for_stays_when_a_cycle_closes_again(run: Run, world: Wri
     assert "judges these cycles already" in run("restate", "--flywheel", NAME, "--threshold").said
 
 
+@pytest.mark.slow
 def test_a_version_that_was_registered_takes_it_back(run: Run, world: WrittenWorld) -> None:
     old, before = world.manifest(SECOND)["threshold_version"], decisions(world, SECOND)
     run("restate", "--flywheel", NAME, "--threshold")
@@ -110,6 +112,7 @@ def test_a_version_that_was_registered_takes_it_back(run: Run, world: WrittenWor
     assert judges(world, SECOND) == {old}
 
 
+@pytest.mark.slow
 def test_only_the_chosen_cycles_are_judged_again(run: Run, world: WrittenWorld) -> None:
     first = decisions(world, FIRST)
     run("restate", "--flywheel", NAME, "--threshold", "--cycles", SECOND.isoformat())
@@ -117,6 +120,7 @@ def test_only_the_chosen_cycles_are_judged_again(run: Run, world: WrittenWorld) 
     assert set(decisions(world, SECOND).values()) == {"reject"}
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_would_flip_and_writes_nothing(run: Run, world: WrittenWorld) -> None:
     before = world.bytes_of()
     said = run("restate", "--flywheel", NAME, "--threshold", "--dry-run", "--json").json
@@ -145,6 +149,7 @@ def test_what_cannot_be_judged_is_refused_in_words(
 
 
 # -- effective_from --------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_before_its_first_cycle_the_floor_before_it_stays_in_force(world: WrittenWorld) -> None:
     world.configure(**settings(**STRICT, effective_from=WEEKS[3].isoformat()))
     assert world.open(THIRD).success

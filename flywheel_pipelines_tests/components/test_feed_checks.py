@@ -21,7 +21,7 @@ from flywheel_pipelines_tests.small_world import QUIET, changed_files, fingerpri
 from flywheel_pipelines_tests.written_world import NAME, WEEKS, WrittenWorld, counted_server
 
 CHECKED = "performance_metrics"
-BEHIND = ("scored_outputs", "scoring_model", "reference_corpus", "refreshed_prompt", "momentum")
+BEHIND = ("scored_outputs", "scoring_model", "reference_corpus", "prompt_gate", "refreshed_prompt", "momentum")
 AT = cycle_start(WEEKS[4])
 
 

@@ -345,6 +345,7 @@ ACTS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(acts=ACTS)
 def test_no_row_is_lost_and_none_is_open_in_two_places(acts: list[tuple[str, int]], tmp_path_factory) -> None:

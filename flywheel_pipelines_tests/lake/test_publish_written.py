@@ -18,6 +18,10 @@ from flywheel_pipelines_tests.lake.written_samples import WINNER, WRITTEN, write
 from flywheel_pipelines_tests.lake_samples import WEEKS
 
 
+# Three publishes of half a minute each.
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[DataPaths, PublishReport]:
     paths = DataPaths(tmp_path_factory.mktemp("written"))

@@ -84,6 +84,7 @@ def test_predictions_that_were_right_bring_the_prior_nearer_to_the_truth() -> No
     assert min(gains) > 0
 
 
+@pytest.mark.slow
 def test_control_predictions_from_shuffled_texts_cost_next_to_nothing() -> None:
     gains = [gain(seed, shuffled=True) for seed in SEEDS]
     assert abs(np.mean(gains)) < 0.02

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel_pipelines.learning.floor import FloorRule
+from flywheel_pipelines.learning.kinds import KINDS as EVERY_KIND
 from flywheel_pipelines.learning.kinds import CountKind, DurationKind, MeanKind
-from flywheel_pipelines.learning.posterior import FAMILIES, FittedPrior
+from flywheel_pipelines.learning.posterior import EmpiricalBayes, FittedPrior
 from flywheel_pipelines.learning.scoring import score_outputs
 from flywheel_pipelines_tests.learning.kind_worlds import DISPERSION, KINDS, LOG_SD_OF_ONE, SD_OF_ONE, world
 
@@ -21,7 +22,11 @@ OTHERS = ("count", "mean", "duration")
 
 @pytest.fixture(scope="module")
 def priors() -> dict[str, FittedPrior]:
-    return {kind: FAMILIES[kind].fit(world(kind, seed=1)) for kind in KINDS}
+    return {kind: fitted(kind, world(kind, seed=1)) for kind in KINDS}
+
+
+def fitted(kind: str, history: pd.DataFrame) -> FittedPrior:
+    return EmpiricalBayes(EVERY_KIND[kind]).fit(history)
 
 
 def score(kind: str, fresh: pd.DataFrame, prior: FittedPrior | pd.DataFrame, floor: FloorRule) -> pd.DataFrame:
@@ -47,7 +52,7 @@ def test_poisson_counts_are_not_taken_for_over_dispersed() -> None:
     history = world("count", seed=3)
     poisson = np.random.default_rng(0).poisson(np.tile(history["truth"].to_numpy()[:, None] * 25, 5)).astype(float)
     plain = history.assign(numerator=poisson.sum(axis=1), exposure=125.0, squares=(poisson**2 / 25).sum(axis=1))
-    kind = FAMILIES["count"].fit(plain).kind
+    kind = fitted("count", plain).kind
     assert isinstance(kind, CountKind)
     assert kind.dispersion < 1.1
 
@@ -138,7 +143,7 @@ def test_posterior_means_are_closer_to_the_truth_than_what_was_observed(
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_the_mean_level_is_the_mean_of_true_values(kind: str, outputs: int) -> None:
     history = world(kind, briefs=1200, outputs=outputs, seed=4)
-    level, error = FAMILIES[kind].fit(history).level()
+    level, error = fitted(kind, history).level()
     assert abs(level - history["truth"].mean()) < 4 * error
 
 
@@ -151,7 +156,7 @@ def test_the_mean_level_is_the_mean_of_true_values(kind: str, outputs: int) -> N
     times=st.integers(2, 50),
 )
 def test_more_evidence_of_the_same_never_widens(kind: str, value: float, exposure: int, times: int) -> None:
-    prior = FittedPrior(n_briefs=5, centre=0.0 if kind == "mean" else -1.0, kind=FAMILIES[kind].kind)  # type: ignore[attr-defined]
+    prior = FittedPrior(n_briefs=5, centre=0.0 if kind == "mean" else -1.0, kind=EVERY_KIND[kind])
     spreads = []
     for n in (exposure, exposure * times):
         one = pd.DataFrame({"brief_id": ["a"], "segment": ["all"], "predicted": [0.0]})
@@ -206,7 +211,7 @@ def test_without_any_past_the_control_of_the_brief_still_works(kind: str) -> Non
 @pytest.mark.parametrize("kind", OTHERS)
 def test_numbers_that_cannot_be_are_refused_with_the_brief_named(kind: str) -> None:
     with pytest.raises(ValueError, match=r"brief 'all-b0'.*exposure of 0 or more|brief 'all-b0'.*0 or more of both"):
-        FAMILIES[kind].fit(world(kind, briefs=2)).posterior(world(kind, briefs=2).assign(exposure=-1.0))
+        fitted(kind, world(kind, briefs=2)).posterior(world(kind, briefs=2).assign(exposure=-1.0))
 
 
 # -- segments --------------------------------------------------------------------------------------------------------
@@ -221,7 +226,7 @@ def test_a_segment_with_much_past_has_its_own_level_and_one_with_little_stays_ne
         # Three briefs of the same high level as the 150 above.
         world(kind, briefs=1, outputs=1, per_report=2, seed=4, segment="rare", level=base + step),
     ]
-    prior = FAMILIES[kind].fit(pd.concat(parts, ignore_index=True))
+    prior = fitted(kind, pd.concat(parts, ignore_index=True))
     away = {name: level - prior.centre for name, level in prior.segments.items()}
     assert away["high"] > 0.25
     assert away["low"] < -0.25

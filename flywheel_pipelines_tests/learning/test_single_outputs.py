@@ -16,13 +16,13 @@ from flywheel_pipelines.learning.judgement import judge_cycle
 from flywheel_pipelines.learning.model_tables import fit_scoring_model, model_from_tables, model_to_tables
 from flywheel_pipelines.learning.posterior import EmpiricalBayes
 from flywheel_pipelines.learning.text_model import MIN_BRIEFS, TextModel, fit_text_model
-from flywheel_pipelines.spec import RateMetric
+from flywheel_pipelines.spec import Metric, RateMetric
 from flywheel_pipelines_tests.lake_samples import rows
 
 START, WEEKS, BRIEFS = date(2026, 1, 5), 16, 20
 SENDS, BASE_RATE, LEARNABLE, OWN = 200, 0.04, 0.45, 0.25
+METRICS: dict[str, Metric] = {"reply_rate": RateMetric(kind="rate", successes="replies", exposure="sends")}
 FLOOR = FloorRule("reply_rate", "mean", min_exposure=30, confidence=0.9)
-METRICS = {"reply_rate": RateMetric(kind="rate", successes="replies", exposure="sends")}
 CHOICES = {
     "opening": ["Many teams ask how to begin.", "Nobody enjoys chores.", "Last spring a reader wrote.", "Hello again."],
     "benefit": ["It saves hours.", "It costs less.", "It avoids mistakes.", "It calms meetings."],
@@ -188,8 +188,8 @@ def test_the_order_of_rows_does_not_matter() -> None:
 def test_the_model_survives_its_tables() -> None:
     outputs = season()
     scored = pa.Table.from_pandas(
-        outputs.assign(observed=outputs["numerator"] / outputs["exposure"])[
-            ["output_id", "brief_id", "segment", "cycle", "exposure", "observed"]
+        outputs.assign(observed=outputs["numerator"] / outputs["exposure"], sampling_variance=np.nan)[
+            ["output_id", "brief_id", "segment", "cycle", "exposure", "observed", "sampling_variance"]
         ],
         preserve_index=False,
     )
