@@ -45,8 +45,8 @@ from flywheel_pipelines.spec import FlywheelSpec
 OnProgress = Callable[[int, int], None]
 POLLING_SECONDS = 0.5
 OWN_SOURCES = (
-    f"{SAMPLES}, *", f"{SIMULATED}, *", "quality floor in *", "prompt", TEMPLATE_SOURCE, "export * to the outbox", "llm",
-    "llm batch", f"{RESTATEMENT} *", f"{EMBEDDINGS} *",
+    f"{SAMPLES}, *", f"{SIMULATED}, *", "quality floor in *", "prompt", TEMPLATE_SOURCE, "export * to the outbox",
+    "llm", "llm batch", f"{RESTATEMENT} *", f"{EMBEDDINGS} *",
 )  # fmt: skip
 """Patterns of what a demo and its openings record; a flywheel that holds more than this is somebody's own."""
 

@@ -17,7 +17,6 @@ from flywheel_pipelines.paths import DataPaths
 from flywheel_pipelines_tests.lake.written_samples import WINNER, WRITTEN, write_written_lake
 from flywheel_pipelines_tests.lake_samples import WEEKS
 
-
 # Three publishes of half a minute each.
 pytestmark = pytest.mark.slow
 
