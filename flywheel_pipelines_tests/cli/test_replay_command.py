@@ -168,6 +168,7 @@ def with_bad_rows(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path,
     return folder, folder / "data", Ran(done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.slow
 def test_bad_rows_beside_good_ones_are_put_aside_with_their_reasons(with_bad_rows) -> None:
     _, data, ran = with_bad_rows
     assert (ran.code, "Traceback" in ran.said) == (0, False)
@@ -179,6 +180,7 @@ def test_bad_rows_beside_good_ones_are_put_aside_with_their_reasons(with_bad_row
     assert ran.json["rows"] == {"read": 6, "used": 2, "quarantined": 4, "left_out": {}}
 
 
+@pytest.mark.slow
 def test_json_is_exactly_one_object_with_what_scripts_look_for(with_bad_rows) -> None:
     found = with_bad_rows[2].json
     assert isinstance(found, dict)
@@ -188,15 +190,18 @@ def test_json_is_exactly_one_object_with_what_scripts_look_for(with_bad_rows) ->
     assert found["lift"] is None or isinstance(found["lift"], float)
 
 
+@pytest.mark.slow
 def test_progress_goes_to_standard_error(with_bad_rows) -> None:
     assert "publishing (1 of 1)" in with_bad_rows[2].err
 
 
+@pytest.mark.slow
 def test_no_unfinished_file_is_left(with_bad_rows) -> None:
     left = [path for path in with_bad_rows[1].rglob("*") if path.name.startswith((".writing-", ".build"))]
     assert left == []
 
 
+@pytest.mark.slow
 def test_what_the_columns_are_called_does_not_matter_to_learning(run: Run, empty: Path, tmp_path: Path) -> None:
     """The counts of this file are opens of sends; the flywheel's metric is about clicks of impressions."""
     file = archive(tmp_path, *GOOD, header="test,day,headline,sends,opens")

@@ -104,6 +104,7 @@ def runs(marts, tmp_path_factory) -> Iterator[dict[str, dg.ExecuteInProcessResul
         yield {"good": good, "bad": dg.materialize(assets, raise_on_error=False)}
 
 
+@pytest.mark.slow
 def test_a_publish_materializes_every_mart_and_the_file(runs, marts):
     good = runs["good"]
     found = {event.asset_key for event in good.get_asset_materialization_events()}
@@ -111,16 +112,19 @@ def test_a_publish_materializes_every_mart_and_the_file(runs, marts):
     assert all(check.passed for check in good.get_asset_check_evaluations())
 
 
+@pytest.mark.slow
 def test_row_counts_are_metadata_of_the_marts(runs):
     materialized = {m.asset_key: m for m in runs["good"].asset_materializations_for_node("write_audit_publish")}
     assert materialized[dg.AssetKey([GROUP, "outputs"])].metadata["dagster/row_count"].value == 12
 
 
+@pytest.mark.slow
 def test_a_failed_audit_materializes_nothing(runs):
     assert not runs["bad"].success
     assert runs["bad"].get_asset_materialization_events() == []
 
 
+@pytest.mark.slow
 def test_a_failed_audit_turns_the_files_check_red_and_names_test_and_rows(runs):
     checks = {check.asset_key: check for check in runs["bad"].get_asset_check_evaluations()}
     red = checks[PUBLISHED_FILE]

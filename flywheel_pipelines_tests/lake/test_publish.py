@@ -74,6 +74,7 @@ def leftovers(paths: DataPaths) -> set[str]:
     return {path.name for path in paths.root.iterdir()} - {"lake", "flywheel.duckdb", ".publish.lock"}
 
 
+@pytest.mark.slow
 def test_an_empty_lake_publishes_every_mart_without_rows(tmp_path):
     report = publish(DataPaths(tmp_path))
     assert report.mart_rows == dict.fromkeys(MARTS, 0)
@@ -282,20 +283,24 @@ def republished(sample, tmp_path_factory) -> Iterator[Republished]:
     yield Republished(paths, report, saw, stray)
 
 
+@pytest.mark.slow
 def test_a_reader_keeps_the_old_file_and_the_next_one_gets_the_new(republished):
     assert republished.reader_saw == ["3", "3"]
     assert query(republished.paths.published_file, "select count(*) from cycles") == [(6,)]
 
 
+@pytest.mark.slow
 def test_leftovers_of_a_killed_publish_and_a_foreign_log_are_removed(republished):
     assert leftovers(republished.paths) == set()
 
 
+@pytest.mark.slow
 def test_a_warning_is_reported_and_does_not_stop_the_publish(republished):
     assert [warning.name for warning in republished.report.warnings] == ["cumulative_momentum_adds_up"]
     assert republished.report.warnings[0].rows[0]["flywheel"] == "mail"
 
 
+@pytest.mark.slow
 def test_variables_meant_for_another_dbt_project_are_not_obeyed(republished):
     assert not republished.stray_target.exists()
     assert not (DBT_PROJECT / ".user.yml").exists()
