@@ -279,6 +279,7 @@ def test_the_edits_of_professionals_enter_in_place_of_the_drafts() -> None:
     assert all(text == pairs[int(one[1:])]["postedit"] for one, text in shown.items())
 
 
+@pytest.mark.slow
 # -- collapse --------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("writers", "stops"), [(CopyingWriters, True), (DirectWriters, False)])
 def test_a_loop_of_copies_is_stopped_and_one_that_writes_is_not(
