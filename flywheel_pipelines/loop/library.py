@@ -67,7 +67,8 @@ def read_library(store: Lake, flywheel: str) -> list[LibraryEntry]:
         seen = sorted((one for one in gate if one["frame_version"] == version), key=lambda one: one["cycle"])
         now = sorted(one["role"] for one in seen if one["cycle"] == decided[-1])
         role = ", ".join(now) or (NOT_IN_PLAY if seen or used.get(version) else WAITING)
-        compared = [one for one in seen if one["estimate"] is not None]
+        # The control shows no references: what it is worth says nothing about the frame.
+        compared = [one for one in seen if one["estimate"] is not None and one["role"] != "control"]
         last = compared[-1] if compared else None
         lift = (last["estimate"], last["lower"], last["upper"]) if last else None
         entries.append(LibraryEntry(row, role, used.get(version, {}), lift))

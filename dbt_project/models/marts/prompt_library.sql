@@ -62,7 +62,8 @@ compared as (
         arg_max(upper, cycle) as upper,
         arg_max(reason, cycle) as reason
     from gate
-    where estimate is not null
+    -- The control shows no references: what it is worth says nothing about the frame.
+    where estimate is not null and role != 'control'
     group by 1, 2
 
 ),
