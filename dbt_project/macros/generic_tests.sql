@@ -24,11 +24,12 @@ from {{ model }}
 where not ({{ condition }})
 {% endtest %}
 
-{# Ids that the other model does not know within the same flywheel: ids are unique per flywheel, not across. #}
-{% test known_in(model, column_name, to, field) %}
+{# Ids that the other model does not know within the same flywheel: ids are unique per flywheel, not across. What is named
+   may be of an earlier cycle when `across_cycles` is said. #}
+{% test known_in(model, column_name, to, field, across_cycles=false) %}
 select child.*
 from {{ model }} as child
-left join {{ to }} as parent
+left join {{ whole(to) if across_cycles else to }} as parent
     on child.flywheel = parent.flywheel and child.{{ column_name }} = parent.{{ field }}
 where child.{{ column_name }} is not null and parent.{{ field }} is null
 {% endtest %}

@@ -1,18 +1,25 @@
 """What a table contract is, and the check that data keeps to it.
 
 Here: the shape of a contract, how columns are declared, and the error that names the column that drifted.
-Not here: the tables themselves (`tables/`) and reading or writing them (`store.py`).
+Not here: the tables themselves (`tables/`), reading or writing them (`store.py`), and files of earlier versions
+(`changes.py`, `migration.py`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from flywheel_pipelines.errors import ContractError
+from flywheel_pipelines.lake.changes import Change, History, history_of, widens
 
+VERSION_KEY = b"flywheel.contract_version"
+"""Where a file says by which version of its table's contract it was written, in its footer."""
 Layer = Literal["production", "feedback", "learning", "momentum", "lake"]
 PARTITION_COLUMNS = {
     "flywheel": ("VARCHAR", "Name of the flywheel: one loop, one YAML file."),
@@ -31,6 +38,7 @@ class TableContract:
 
     `partition_by` columns live in the path and not in the file. `key` columns are unique within a partition.
     A `table` partition is one file that is replaced whole; a `ledger` partition only ever gains files.
+    `changes` are what became of the columns since version 0, oldest first; see `changes.py`.
     """
 
     name: str
@@ -40,6 +48,22 @@ class TableContract:
     schema: pa.Schema
     kind: Literal["table", "ledger"] = "table"
     partition_by: tuple[str, ...] = ("flywheel", "cycle")
+    changes: tuple[Change, ...] = ()
+
+    @property
+    def version(self) -> int:
+        """The version of the columns, which new files are stamped with."""
+        return len(self.changes)
+
+    @cached_property
+    def history(self) -> History:
+        """The columns of every version. Raises ContractError when the changes do not lead to today's columns."""
+        return history_of(self.name, self.schema, self.changes)
+
+    @property
+    def stamp(self) -> dict[bytes, bytes]:
+        """What every file of the table says in its footer."""
+        return {VERSION_KEY: str(self.version).encode()}
 
     @property
     def columns(self) -> list[str]:
@@ -57,17 +81,16 @@ class TableContract:
         return self.schema.empty_table()
 
     def conform(self, data: pa.Table) -> pa.Table:
-        """The data in contract order and exactly the contract's types, sorted by key.
+        """The data in contract order and exactly the contract's types, sorted by key, stamped with its version.
 
         Raises:
             ContractError: a column is missing, unknown, of another type, null where it may not be, or the key repeats.
         """
         self._check_names(data)
         arrays = [self._conform_column(field, data.column(field.name)) for field in self.schema]
-        table = pa.table(arrays, schema=self.schema).combine_chunks()
-        table = table.sort_by([(name, "ascending") for name in self.key])
+        table = _sorted_by(pa.table(arrays, schema=self.schema).combine_chunks(), self.key)
         self._check_key(table)
-        return table
+        return table.replace_schema_metadata(self.stamp)
 
     def _check_names(self, data: pa.Table) -> None:
         expected = set(self.schema.names)
@@ -82,12 +105,13 @@ class TableContract:
                 parts.append(f"unknown column(s) {', '.join(unknown)}")
             raise ContractError(
                 f"Table {self.name}: {'; '.join(parts)}. The contract in lake/tables/ declares "
-                f"{', '.join(self.schema.names)}. Write those columns, or change the contract and migrate the lake."
+                f"{', '.join(self.schema.names)}. Write those columns, or change the contract and "
+                "declare the change (lake/changes.py)."
             )
 
     def _conform_column(self, field: pa.Field, array: pa.ChunkedArray) -> pa.ChunkedArray:
         if array.type != field.type:
-            if not _widens(array.type, field.type):
+            if not widens(array.type, field.type):
                 raise ContractError(
                     f"Table {self.name}, column {field.name}: found type {array.type}, the contract says {field.type}. "
                     "Convert it before writing; a silent cast could lose values."
@@ -111,18 +135,9 @@ class TableContract:
             )
 
 
-def _widens(found: pa.DataType, expected: pa.DataType) -> bool:
-    """Whether a cast cannot change any value: nulls, wider integers, integers to doubles, large strings."""
-    if pa.types.is_null(found):
-        return True
-    if pa.types.is_integer(found) and pa.types.is_integer(expected):
-        return found.bit_width <= expected.bit_width
-    if pa.types.is_integer(found) and pa.types.is_float64(expected):
-        return found.bit_width <= 32
-    if pa.types.is_floating(found) and pa.types.is_float64(expected):
-        return True
-    if pa.types.is_list(found) or pa.types.is_large_list(found):
-        return pa.types.is_list(expected) and (
-            found.value_type == expected.value_type or _widens(found.value_type, expected.value_type)
-        )
-    return (pa.types.is_large_string(found) or pa.types.is_string_view(found)) and pa.types.is_string(expected)
+def _sorted_by(table: pa.Table, key: Sequence[str]) -> pa.Table:
+    """Sorted ascending; the table itself where it is so already, since long texts are dear to copy."""
+    options = pc.SortOptions([(name, "ascending") for name in key])
+    order = pc.call_function("sort_indices", [table], options)
+    is_sorted = order.equals(pa.array(range(len(table)), order.type))
+    return table if is_sorted else table.take(order)

@@ -9,9 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +17,26 @@ from typing import Any, Literal
 import duckdb
 
 from flywheel_pipelines.errors import PublishError
-from flywheel_pipelines.paths import PROJECT_ROOT
+from flywheel_pipelines.lake.dbt_project import DBT_PROJECT, STATE_NAME, parsed, run_dbt, tail
 
-DBT_PROJECT = PROJECT_ROOT / "dbt_project"
 BUILD_FILE_VARIABLE = "FLYWHEEL_BUILD_FILE"
+INCREMENTAL_VARIABLE = "FLYWHEEL_INCREMENTAL"
+SLICES_VARIABLE = "FLYWHEEL_SLICES"
+MEMORY_VARIABLE = "FLYWHEEL_BUILD_MEMORY"
+MOST_MEMORY = 4 * 2**30
+"""What DuckDB may hold while it builds, in bytes, and half of what the machine has where that is less. Two models of a
+slice of a long history (`increment.SLICE_BYTES`) fit into it side by side."""
 FEEDS = "source.flywheel_warehouse.feeds."
 """The declared feeds, whose contracts are tested where they are read."""
+RULES_TEST = "keeps_its_rules"
+"""The test of all that a model's YAML says of its columns; its rows say which column and rule they are about."""
 SAMPLE_ROWS = 5
-_OUTPUT_TAIL = 4000
+SAMPLE_ROWS_PER_RULE = 2
+_WORKER = "flywheel_pipelines.lake.dbt_worker"
+_LEFT_OUT = ("--exclude-resource-type", "unit_test", "--exclude-resource-type", "exposure")
+"""Unit tests try models on rows of their own, whatever is in the lake: they are for those who change models. An
+exposure says who reads a mart: there is nothing to build of it, but dbt would report it among its results."""
+_SPARE = ("--quiet", "--log-level-file", "none", *_LEFT_OUT)
 
 Status = Literal["pass", "warn", "fail", "error", "skipped"]
 _STATUS: dict[str, Status] = {"success": "pass", "pass": "pass", "warn": "warn", "fail": "fail", "skipped": "skipped"}
@@ -60,75 +69,59 @@ class NodeOutcome:
         return "\n".join(lines)
 
 
-def dbt_build(project: Path, build_file: Path, target: Path, share: Sequence[int] = ()) -> list[NodeOutcome]:
+def dbt_build(
+    project: Path,
+    build_file: Path,
+    target: Path,
+    share: Sequence[int] = (),
+    *,
+    incremental: bool = False,
+    n_slices: int = 0,
+) -> list[NodeOutcome]:
     """Build every model into the file and run every test on it; models and tests that fail are outcomes, not errors.
 
     dbt runs in a process of its own: when that ends the file is closed for certain, which an adapter that caches
     connections in this process could not promise, and an interrupted run cannot leave a lock behind. That process
-    keeps the descriptors in `share` open for as long as it lives.
+    keeps the descriptors in `share` open for as long as it lives. An incremental build replaces the rows of touched
+    cycles in a file that has all models (`macros/by_cycle.sql`), and tests these. With `n_slices` a full build makes
+    the models that are kept by cycle from one slice of cycles after the other.
 
     Raises:
         PublishError: dbt did not get as far as results (a model does not compile, dbt itself broke); its output is
             quoted.
     """
-    completed = _run_dbt(["build", "--quiet"], project, target, {BUILD_FILE_VARIABLE: str(build_file)}, share)
+    known = parsed(project)
+    target.mkdir(parents=True, exist_ok=True)
+    state = target / STATE_NAME
+    state.write_bytes(known.state)
+    command = ["-m", _WORKER, str(state), "build", *_SPARE]
+    variables = {
+        BUILD_FILE_VARIABLE: str(build_file),
+        INCREMENTAL_VARIABLE: "yes" if incremental else "no",
+        SLICES_VARIABLE: str(n_slices),
+        MEMORY_VARIABLE: f"{min(MOST_MEMORY, _memory() // 2) // 2**20}MiB",
+    }
+    completed = run_dbt(command, project, target, variables, share)
     results = target / "run_results.json"
     if not results.exists():
-        raise PublishError(f"dbt build stopped before it had results:\n{_tail(completed)}")
-    nodes = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
+        raise PublishError(f"dbt build stopped before it had results:\n{tail(completed)}")
     with contextlib.closing(duckdb.connect(str(build_file), read_only=True)) as connection:
-        return [
-            _outcome(result, nodes, connection) for result in json.loads(results.read_text(encoding="utf-8"))["results"]
-        ]
+        found = json.loads(results.read_text(encoding="utf-8"))["results"]
+        return [_outcome(result, known.manifest, connection) for result in found]
 
 
 def dbt_manifest(project: Path = DBT_PROJECT) -> dict[str, Any]:
-    """The project's manifest, parsed anew when it is missing or older than the project's files.
-
-    `make` keeps it fresh, so that normally nothing is written here; a clone that was never built pays once (3-4 s).
+    """The project's manifest.
 
     Raises:
         PublishError: the project does not parse; dbt's output is quoted.
     """
-    manifest = project / "target" / "manifest.json"
-    sources = [
-        path
-        for pattern in ("*.yml", "models/**/*.*", "macros/**/*.sql", "tests/**/*.sql")
-        for path in project.glob(pattern)
-    ]
-    newest = max((path.stat().st_mtime for path in sources), default=0.0)
-    if not manifest.exists() or manifest.stat().st_mtime < newest:
-        manifest.parent.mkdir(parents=True, exist_ok=True)
-        # Several processes may load the definitions at once: each parses for itself, and renames.
-        with tempfile.TemporaryDirectory(dir=manifest.parent) as folder:
-            completed = _run_dbt(["parse", "--quiet"], project, Path(folder))
-            parsed = Path(folder) / "manifest.json"
-            if completed.returncode or not parsed.exists():
-                raise PublishError(f"The dbt project in {project} does not parse:\n{_tail(completed)}")
-            os.replace(parsed, manifest)
-    return json.loads(manifest.read_text(encoding="utf-8"))
+    return parsed(project).manifest
 
 
-def _run_dbt(
-    arguments: Sequence[str],
-    project: Path,
-    target: Path,
-    variables: Mapping[str, str] | None = None,
-    share: Sequence[int] = (),
-) -> subprocess.CompletedProcess[str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("DBT_")}
-    environment = inherited | {
-        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
-        "DBT_PROJECT_DIR": str(project),
-        "DBT_PROFILES_DIR": str(project),
-        "DBT_TARGET_PATH": str(target),
-        "DBT_LOG_PATH": str(target),
-        "DBT_USE_COLORS": "false",
-        **(variables or {}),
-    }
-    # Not `-m dbt.cli.main`: that imports the module twice and warns about it.
-    command = [sys.executable, "-c", "from dbt.cli.main import cli; cli()", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, pass_fds=share)
+def _memory() -> int:
+    """The machine's memory in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _outcome(result: dict[str, Any], manifest: dict[str, Any], connection: duckdb.DuckDBPyConnection) -> NodeOutcome:
@@ -141,7 +134,7 @@ def _outcome(result: dict[str, Any], manifest: dict[str, Any], connection: duckd
     tested = tuple(parent.split(".")[-1] for parent in about if parent.startswith(("model.", FEEDS)))
     rows: tuple[dict[str, Any], ...] = ()
     if kind == "test" and status in {"fail", "warn"} and result.get("compiled_code"):
-        rows = _sample(connection, result["compiled_code"], first=node.get("column_name"))
+        rows = _sample(connection, result["compiled_code"], node)
     return NodeOutcome(
         name=node["name"],
         kind=kind,
@@ -153,18 +146,23 @@ def _outcome(result: dict[str, Any], manifest: dict[str, Any], connection: duckd
     )
 
 
-def _sample(connection: duckdb.DuckDBPyConnection, query: str, first: str | None) -> tuple[dict[str, Any], ...]:
-    """The first rows that a test selects, the column it is about before the others."""
-    found = connection.execute(f"select * from (\n{query}\n) limit {SAMPLE_ROWS}")
+def _sample(connection: duckdb.DuckDBPyConnection, query: str, node: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    """The first rows that a test selects, the column it is about before the others; of many rules, some of each."""
+    if (node.get("test_metadata") or {}).get("name") == RULES_TEST:
+        sampled = f"""
+            select *, count(*) over (partition by broken_column, broken_rule) as n_rows from (\n{query}\n)
+            qualify row_number() over (partition by broken_column, broken_rule) <= {SAMPLE_ROWS_PER_RULE}
+            order by broken_column, broken_rule
+        """
+    else:
+        sampled = f"select * from (\n{query}\n) limit {SAMPLE_ROWS}"
+    found = connection.execute(sampled)
     names = [column[0] for column in found.description or []]
     rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    first = node.get("column_name")
     return tuple({first: row[first]} | row if first in row else row for row in rows)
 
 
 def _shorten(value: object, length: int = 80) -> str:
     text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= length else text[: length - 3] + "..."
-
-
-def _tail(completed: subprocess.CompletedProcess[str]) -> str:
-    return (completed.stdout + completed.stderr).strip()[-_OUTPUT_TAIL:]

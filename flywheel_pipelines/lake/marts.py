@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from typing import Any
 
+_KEY_OF_TEST = {"keeps_its_rules": "key", "unique_combination": "columns"}
+"""The argument of a test that names columns which no two rows share."""
+
 
 @dataclass(frozen=True)
 class Mart:
@@ -32,6 +35,19 @@ def read_marts(manifest: Mapping[str, Any]) -> list[Mart]:
     marts = {key: _read_mart(key, models) for key in sorted(models) if _is_mart(models[key])}
     by_name = {mart.name: mart for mart in marts.values()}
     return [by_name[name] for name in TopologicalSorter({m.name: m.marts for m in marts.values()}).static_order()]
+
+
+def read_keys(manifest: Mapping[str, Any]) -> dict[str, list[str]]:
+    """By mart, the columns that its tests hold to be unique together."""
+    nodes = manifest["nodes"]
+    found = {}
+    for node in nodes.values():
+        test = node.get("test_metadata") or {}
+        model = nodes.get(node.get("attached_node"))
+        argument = _KEY_OF_TEST.get(test.get("name", ""))
+        if argument and model and _is_mart(model):
+            found[model["name"]] = test["kwargs"][argument]
+    return found
 
 
 def _read_mart(key: str, models: Mapping[str, Any]) -> Mart:

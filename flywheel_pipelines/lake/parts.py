@@ -9,9 +9,11 @@ Whoever makes parts vouches for the key instead: the rows of one file are number
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +21,7 @@ import pyarrow.parquet as pq
 
 from flywheel_pipelines.errors import ContractError
 from flywheel_pipelines.lake.contracts import TableContract
+from flywheel_pipelines.lake.writing import write_atomically
 
 ROW_GROUP = 1 << 20
 WRITERS = 2
@@ -37,7 +40,7 @@ class LedgerPart:
 
 
 def checked_part(ledger: TableContract, rows: pa.Table) -> pa.Table:
-    """The rows when they keep to the contract: its columns in its order, its types, no null where none may be.
+    """The rows, stamped, when they keep to the contract: its columns in order, its types, no null where none may be.
 
     Raises:
         ContractError: they do not; the column is named.
@@ -58,7 +61,23 @@ def checked_part(ledger: TableContract, rows: pa.Table) -> pa.Table:
                 f"Table {ledger.name}, column {field.name}: {column.null_count} of {len(column)} values are null, "
                 "the contract allows none."
             )
-    return rows
+    return rows.replace_schema_metadata(ledger.stamp)
+
+
+def write_parts(promised: Sequence[tuple[Path, TableContract, LedgerPart]]) -> None:
+    """Make, check and write parts, each to its file and some at the same time; all are on disk when this returns.
+
+    Raises:
+        ContractError: a part does not keep to the contract of its ledger; some of the others may have been written.
+    """
+
+    def write(job: tuple[Path, TableContract, LedgerPart]) -> None:
+        path, ledger, part = job
+        write_atomically(path, checked_part(ledger, part.make()), write_part)
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        # list: an error of a writer is raised here, before the batch is made to count.
+        list(pool.map(write, promised))
 
 
 def write_part(rows: pa.Table, where: Any) -> None:
@@ -70,4 +89,7 @@ def write_part(rows: pa.Table, where: Any) -> None:
         # Finding the least and the greatest text takes as long as writing; what is asked for is a range of days.
         "write_statistics": [name for name in rows.column_names if pa.types.is_date(rows.schema.field(name).type)],
     }
-    pq.write_table(rows, where, compression="zstd", row_group_size=ROW_GROUP, store_schema=False, **options)
+    with pq.ParquetWriter(where, rows.schema, compression="zstd", store_schema=False, **options) as writer:
+        writer.write_table(rows, row_group_size=ROW_GROUP)
+        # Without the stored schema, what stands in it is not written.
+        writer.add_key_value_metadata(rows.schema.metadata or {})

@@ -1,37 +1,59 @@
 """Write-audit-publish: from the lake to the DuckDB file that analysts open.
 
-Here: a new file is written in a folder beside the published one, audited there by dbt's tests, and renamed into place
-only when all of them pass. Not here: the views' SQL (`layer_views.py`), running dbt (`dbt.py`), the models.
+Here: a new file is written in a folder beside the published one, audited there by dbt's tests, and put in its place
+only when all of them pass. Not here: what dbt reads (`snapshot.py`), running dbt (`dbt.py`), the models.
 
 The published file is never opened here, so no reader blocks a publish and no publish blocks a reader: a reader that
-has the old file open keeps it, a reader that comes later gets the new one.
+has the old file open keeps it, a reader that comes later gets the new one. Its name is a link to the newest version,
+and each version lies in a folder of its own. DuckDB puts the log of whoever writes beside the file that the link leads
+to; were the file itself replaced, somebody who opened the old one and writes now would leave a log that every reader of
+the new one takes for its own.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
 from flywheel_pipelines.errors import PublishError
-from flywheel_pipelines.lake.dbt import DBT_PROJECT, NodeOutcome, dbt_build
-from flywheel_pipelines.lake.layer_views import SCHEMA, create_view, describe_view, files_of
-from flywheel_pipelines.lake.tables import ALL_TABLES, BATCHES
+from flywheel_pipelines.lake.dbt import DBT_PROJECT, NodeOutcome, dbt_build, dbt_manifest
+from flywheel_pipelines.lake.dbt_docs import write_dbt_docs
+from flywheel_pipelines.lake.increment import (
+    COPIES,
+    Cycle,
+    Increment,
+    LakeState,
+    copy_base,
+    find_increment,
+    slices_of,
+    write_record,
+)
+from flywheel_pipelines.lake.snapshot import (
+    create_audited_views,
+    create_layer_views,
+    create_touched_views,
+    drop_touched_views,
+    pin,
+    refuse_unknown_files,
+)
 from flywheel_pipelines.paths import DataPaths
 
 BUILDING_PREFIX = ".building-"
+VERSIONS = ".published"
+GRACE = 10.0
+"""Seconds that a version stays after the next one is there: for readers that have followed the link, but not opened."""
 LOCK_NAME = ".publish.lock"
 MART_SCHEMA = "main"
-# A batch counts once it stands in `batches`, which is written last; read first, it vouches only for rows that exist.
-_BATCHES_FIRST = sorted(ALL_TABLES, key=lambda table: table.name != BATCHES.name)
 
 
 @dataclass(frozen=True)
@@ -43,6 +65,10 @@ class PublishReport:
     mart_rows: dict[str, int]
     outcomes: tuple[NodeOutcome, ...]
     seconds: float
+    n_cycles: int | None
+    """How many cycles were made anew; None when all were."""
+    docs: Path
+    """The page that describes every model."""
 
     @property
     def warnings(self) -> tuple[NodeOutcome, ...]:
@@ -67,10 +93,12 @@ class AuditError(PublishError):
         super().__init__("\n".join(lines))
 
 
-def publish(paths: DataPaths, project: Path = DBT_PROJECT) -> PublishReport:
-    """Build the DuckDB file anew from the lake, audit it, and put it in place of the published one.
+def publish(paths: DataPaths, project: Path = DBT_PROJECT, *, full: bool = False) -> PublishReport:
+    """Build the DuckDB file from the lake, audit it, and put it in place of the published one.
 
-    Publishes of one data folder wait for each other, so that an older state never replaces a newer one.
+    Where the published file was made by the same rules, a copy of it is the start and only the rows of cycles that the
+    lake has changed since are made anew and audited; `full` asks for all of them. Publishes of one data folder wait for
+    each other, so that an older state never replaces a newer one.
 
     Raises:
         AuditError: a model or test failed; the message names it, how many rows object, and the first of them. The
@@ -86,18 +114,52 @@ def publish(paths: DataPaths, project: Path = DBT_PROJECT) -> PublishReport:
         try:
             # The name within the folder is the final one, because DuckDB names the catalog after the file.
             build = folder / paths.published_file.name
-            _snapshot(paths.lake, folder / "lake")
-            _create_layer_views(build, folder / "lake")
-            outcomes = dbt_build(project, build, folder / "dbt", share=(lock,))
+            pin(paths.lake, folder / "lake")
+            state = LakeState.of(folder / "lake", project)
+            increment = None if full else find_increment(paths.published_file, state)
+            if increment and not copy_base(increment, build):
+                increment = None
+                build.unlink()
+            refuse_unknown_files(folder / "lake", increment.cycles if increment else None)
+            create_audited_views(build, folder / "lake", folder / COPIES, increment)
+            outcomes = _build(project, folder, build, increment, [] if increment else slices_of(state), lock)
             if not all(outcome.is_good for outcome in outcomes):
                 raise AuditError(paths.published_file, outcomes)
-            _create_layer_views(build, paths.lake)
+            drop_touched_views(build)
+            create_layer_views(build, paths.lake)
             mart_rows = _finish(build)
             n_bytes = build.stat().st_size
-            _put_in_place(build, paths.published_file)
+            _put_in_place(build, write_record(build, state), paths.published_file)
+            docs = write_dbt_docs(paths, dbt_manifest(project), mart_rows)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-    return PublishReport(paths.published_file, n_bytes, mart_rows, tuple(outcomes), time.monotonic() - started)
+    n_cycles = len(increment.cycles) if increment else None
+    return PublishReport(
+        paths.published_file, n_bytes, mart_rows, tuple(outcomes), time.monotonic() - started, n_cycles, docs
+    )
+
+
+def _build(
+    project: Path,
+    folder: Path,
+    build: Path,
+    increment: Increment | None,
+    slices: Sequence[frozenset[Cycle]],
+    lock: int,
+) -> list[NodeOutcome]:
+    """Run dbt on what it is to read: the whole lake and, beside it, touched cycles or slices of them."""
+    if increment:
+        create_touched_views(build, folder / "lake", increment.cycles)
+    for number, cycles in enumerate(slices, start=1):
+        create_touched_views(build, folder / "lake", cycles, number)
+    return dbt_build(
+        project,
+        build,
+        folder / "dbt",
+        share=(lock,),
+        incremental=increment is not None,
+        n_slices=len(slices),
+    )
 
 
 @contextlib.contextmanager
@@ -118,37 +180,6 @@ def _sweep(root: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _snapshot(lake: Path, snapshot: Path) -> None:
-    """Pin the files that the lake consists of now, by hard links where the file system has them.
-
-    Runs go on writing while dbt reads. Files are replaced and never changed, so a link keeps what was there: tests and
-    marts see the same rows, and no reader meets a file that is replaced between its footer and its rows.
-    """
-    for contract in _BATCHES_FIRST:
-        for path in lake.glob(files_of(contract)):
-            pinned = snapshot / path.relative_to(lake)
-            pinned.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(path, pinned)
-            except OSError:
-                shutil.copyfile(path, pinned)
-
-
-def _create_layer_views(build: Path, lake: Path) -> None:
-    with contextlib.closing(duckdb.connect(str(build))) as connection:
-        connection.execute(f"create schema if not exists {SCHEMA}")
-        for contract in _BATCHES_FIRST:
-            try:
-                connection.execute(create_view(contract, lake))
-            except duckdb.Error as error:
-                raise PublishError(
-                    f"Table {contract.name}: the files below {lake / contract.name} cannot be read as the contract in "
-                    f"lake/tables/ declares them: {error}. Materialize that table again."
-                ) from error
-            for statement in describe_view(contract):
-                connection.execute(statement)
-
-
 def _finish(build: Path) -> dict[str, int]:
     """Count the marts' rows and fold the write-ahead log into the file."""
     with contextlib.closing(duckdb.connect(str(build))) as connection:
@@ -166,13 +197,30 @@ def _count(connection: duckdb.DuckDBPyConnection, mart: str) -> int:
     return int(found[0]) if found else 0
 
 
-def _put_in_place(build: Path, published: Path) -> None:
-    """Rename the file over the published one, durably."""
-    _flush(build)
-    # Somebody who opened the old file for writing may have left its log; read with the new file it would not fit.
+def _put_in_place(build: Path, record: Path, published: Path) -> None:
+    """Lead the published name to the new file, durably and at once, and let go of versions that nobody needs."""
+    version = published.parent / VERSIONS / uuid.uuid4().hex / build.name
+    version.parent.mkdir(parents=True)
+    os.replace(build, version)
+    os.replace(record, version.with_name(record.name))
+    os.replace(build.with_name(COPIES), version.with_name(COPIES))
+    link = build.with_name("link")
+    link.symlink_to(version.relative_to(published.parent))
+    for written in (version, version.parent, version.parent.parent):
+        _flush(written)
+    os.replace(link, published)
+    # Of a file that stood here itself before, or was copied here: it belongs to no version.
     published.with_name(f"{published.name}.wal").unlink(missing_ok=True)
-    os.replace(build, published)
     _flush(published.parent)
+    _forget_versions(version.parent)
+
+
+def _forget_versions(newest: Path) -> None:
+    """Remove the versions whose successor is older than the grace period; open files outlive their names."""
+    versions = sorted(newest.parent.iterdir(), key=lambda version: (version == newest, version.stat().st_mtime_ns))
+    for version, successor in itertools.pairwise(versions):
+        if newest.stat().st_mtime - successor.stat().st_mtime > GRACE:
+            shutil.rmtree(version, ignore_errors=True)
 
 
 def _flush(path: Path) -> None:

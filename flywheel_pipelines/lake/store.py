@@ -13,10 +13,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import cast
 
@@ -25,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flywheel_pipelines.errors import ContractError
-from flywheel_pipelines.lake.cache import PROCESS_CACHE, PROCESS_DIGESTS
+from flywheel_pipelines.lake.cache import PROCESS_DIGESTS
 from flywheel_pipelines.lake.contracts import TableContract
 from flywheel_pipelines.lake.files import (
     ABSENT,
@@ -36,11 +35,16 @@ from flywheel_pipelines.lake.files import (
     field_of,
     ledger_version,
     names_in,
+    query_rows,
+    read_file,
     relabel,
     rows_of,
+    small_file,
     stored_schema,
 )
-from flywheel_pipelines.lake.parts import WRITERS, LedgerPart, checked_part, write_part
+from flywheel_pipelines.lake.markers import latest_recorded, marker_path, markers_in
+from flywheel_pipelines.lake.migration import migrated_schema
+from flywheel_pipelines.lake.parts import LedgerPart, write_parts
 from flywheel_pipelines.lake.tables import ALL_TABLES, BATCHES
 from flywheel_pipelines.lake.writing import write_atomically
 
@@ -59,7 +63,6 @@ __all__ = [
 ]
 
 PART = f"part{PARQUET}"
-MARKER_TIME = "%Y%m%dT%H%M%SZ"
 Connect = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
 
 
@@ -74,7 +77,10 @@ class WrittenPartition:
 
 @dataclass(frozen=True)
 class BatchFile:
-    """One file of a ledger that is kept by cycles: the facts of one batch about one cycle, by its footer."""
+    """One file of a ledger that is kept by cycles: the facts of one batch about one cycle, by its footer.
+
+    `schema` are its columns once it is migrated; see `migration.migrated_schema`.
+    """
 
     cycle: date
     batch_id: str
@@ -208,21 +214,21 @@ class Lake:
         batch_id, recorded_at = str(header["batch_id"]), cast(datetime, header["recorded_at"])
         if batch_id in self._markers(flywheel):
             return False
-        marker = self.partition_dir(BATCHES, flywheel=flywheel) / f"{recorded_at:{MARKER_TIME}}-{batch_id}.parquet"
+        marker = marker_path(self.partition_dir(BATCHES, flywheel=flywheel), batch_id, recorded_at)
         pending: list[tuple[Path, pa.Table]] = []
         for ledger, rows in facts.items():
             for partition, part in by_partition(ledger, rows):
                 folder = self.partition_dir(ledger, flywheel=flywheel, **partition)
                 pending.append((folder / f"{batch_id}.parquet", ledger.conform(part)))
-        for path, part in pending:
-            write_atomically(path, part)
-        self._write_parts(flywheel, batch_id, parts or {})
-        kept = {path for path, _ in pending}
-        kept |= {
-            self.partition_dir(ledger, flywheel=flywheel, cycle=part.cycle) / f"{batch_id}.parquet"
+        for path, rows in pending:
+            write_atomically(path, rows)
+        promised = [
+            (self.partition_dir(ledger, flywheel=flywheel, cycle=part.cycle) / f"{batch_id}{PARQUET}", ledger, part)
             for ledger, of_ledger in (parts or {}).items()
             for part in of_ledger
-        }
+        ]
+        write_parts(promised)
+        kept = {path for path, *_ in (*pending, *promised)}
         for path in self._files_of_batch(flywheel, batch_id):
             if path not in kept:
                 path.unlink()
@@ -240,16 +246,6 @@ class Lake:
             path = self.partition_dir(table, flywheel=flywheel) / f"{batch_id}.parquet"
             if path.exists():
                 yield path
-
-    def _write_parts(self, flywheel: str, batch_id: str, parts: Mapping[TableContract, Sequence[LedgerPart]]) -> None:
-        def write(job: tuple[TableContract, LedgerPart]) -> None:
-            ledger, part = job
-            folder = self.partition_dir(ledger, flywheel=flywheel, cycle=part.cycle)
-            write_atomically(folder / f"{batch_id}.parquet", checked_part(ledger, part.make()), write_part)
-
-        with ThreadPoolExecutor(WRITERS) as pool:
-            # list: an error of a writer is raised here, before the batch is made to count.
-            list(pool.map(write, [(ledger, part) for ledger, of_ledger in parts.items() for part in of_ledger]))
 
     def drop(self, flywheel: str) -> None:
         """Remove everything of one flywheel; its batches first, so that a drop cut off half-way leaves no facts."""
@@ -281,25 +277,22 @@ class Lake:
         schema = pa.schema(fields)
         if not files:
             return schema.empty_table()
-        used = None if where or columns is None else {*wanted, *table.key, "cycle"}
+        used = None if where is not None or columns is None else {*wanted, *table.key, "cycle"}
         stored = pa.schema([field for field in stored_schema(table) if used is None or field.name in used])
-        rows = pa.RecordBatchReader.from_batches(stored, rows_of(table, files, stored))
-        if where is None and table.kind == "table" and table.partition_by == ("flywheel", "cycle"):
+        found = rows_of(table, files, stored)
+        if where is not None:
+            order = ", ".join([*(["cycle"] if by_cycle else []), *table.key])
+            with self._connect() as connection:
+                query = f"select {', '.join(wanted)} from stored where {where} order by {order}"
+                return relabel(query_rows(connection, query, found, stored), schema)
+        rows = pa.RecordBatchReader.from_batches(stored, found)
+        if table.kind == "table" and table.partition_by == ("flywheel", "cycle"):
             # Files come in cycle order and each is sorted by its key: nothing is left to be done.
             return rows.read_all().select(wanted)
-        if where is None:
-            if not in_order:
-                return rows.read_all().select(wanted)
-            keys = [*(["cycle"] if by_cycle else []), *table.key]
-            return rows.read_all().sort_by([(name, "ascending") for name in keys]).select(wanted)
-        order = ", ".join([*(["cycle"] if by_cycle else []), *table.key])
-        with self._connect() as connection:
-            connection.execute("set timezone = 'UTC'")
-            connection.register("stored", rows)
-            condition = f"where {where}" if where else ""
-            query = f"select {', '.join(wanted)} from stored {condition} order by {order}"
-            found = connection.execute(query).to_arrow_table()
-        return relabel(found, schema)
+        if not in_order:
+            return rows.read_all().select(wanted)
+        keys = [*(["cycle"] if by_cycle else []), *table.key]
+        return rows.read_all().sort_by([(name, "ascending") for name in keys]).select(wanted)
 
     def _files(self, table: TableContract, flywheel: str, window: CycleWindow) -> list[Path]:
         if table.kind == "ledger":
@@ -315,7 +308,8 @@ class Lake:
         found = []
         for path in self._ledger_files(table, flywheel, window):
             footer = pq.read_metadata(path)
-            found.append(BatchFile(cycle_in_path(path), path.stem, footer.num_rows, footer.schema.to_arrow_schema()))
+            columns = migrated_schema(table, footer.schema.to_arrow_schema(), footer.metadata, path)
+            found.append(BatchFile(cycle_in_path(path), path.stem, footer.num_rows, columns))
         return found
 
     def ledger_files(self, table: TableContract, flywheel: str, window: CycleWindow) -> list[LedgerFile]:
@@ -326,22 +320,22 @@ class Lake:
     def values(self, table: TableContract, flywheel: str, cycle: date, column: str) -> pa.ChunkedArray:
         """One column of one partition of a table, in the order of its key; the others are not read."""
         try:
-            with (self.partition_dir(table, flywheel=flywheel, cycle=cycle) / PART).open("rb") as handle:
-                return pq.ParquetFile(handle).read(columns=[column]).column(column)
+            path = self.partition_dir(table, flywheel=flywheel, cycle=cycle) / PART
+            return read_file(table, path, [column]).column(column)
         except FileNotFoundError:
             return table.empty().column(column)
 
     def batch_header(self, flywheel: str, batch_id: str) -> dict[str, object] | None:
         """The row of `batches` of one batch; None when there is none."""
         marker = self._markers(flywheel).get(batch_id)
-        return None if marker is None else PROCESS_CACHE.read(marker).to_pylist()[0]
+        return None if marker is None else small_file(BATCHES, marker).to_pylist()[0]
 
     def rows_of_batch(self, ledger: TableContract, flywheel: str, batch_id: str) -> pa.Table:
         """The rows that one batch has in a ledger without cycles; the others are not read."""
         path = self.partition_dir(ledger, flywheel=flywheel) / f"{batch_id}{PARQUET}"
         if batch_id not in self._markers(flywheel) or not path.exists():
             return ledger.empty()
-        return PROCESS_CACHE.read(path)
+        return small_file(ledger, path)
 
     def files_of_batch(self, ledger: TableContract, flywheel: str, batch_id: str) -> dict[date, Path]:
         """The files that one batch has in a ledger with cycles, by cycle in order."""
@@ -355,25 +349,9 @@ class Lake:
     def latest_batch(self, flywheel: str, up_to: datetime | None = None) -> datetime | None:
         """When the newest batch of facts, or the newest up to an instant, was recorded (to the second).
 
-        None before the first. Names are read, and the few batches of the very second of `up_to`: names carry whole
-        seconds.
+        None before the first.
         """
-        names = names_in(self.partition_dir(BATCHES, flywheel=flywheel))
-        if up_to is not None:
-            second = f"{up_to.astimezone(UTC):{MARKER_TIME}}"
-            names = [
-                name
-                for name in names
-                if (at := name.split("-")[0]) < second or (at == second and self._recorded_at(flywheel, name) <= up_to)
-            ]
-        newest = max(names, default=None)
-        if newest is None:
-            return None
-        return datetime.strptime(newest.split("-")[0], MARKER_TIME).replace(tzinfo=UTC)
-
-    def _recorded_at(self, flywheel: str, marker: str) -> datetime:
-        path = self.partition_dir(BATCHES, flywheel=flywheel) / f"{marker}{PARQUET}"
-        return PROCESS_CACHE.read(path).column("recorded_at")[0].as_py()
+        return latest_recorded(self.partition_dir(BATCHES, flywheel=flywheel), up_to)
 
     def batches_in(self, ledger: TableContract, flywheel: str, cycles: Iterable[date]) -> pa.Table:
         """Rows of `batches` for the batches that some cycles of a ledger hold, in the order of their recording.
@@ -388,9 +366,7 @@ class Lake:
         return rows.sort_by([("recorded_at", "ascending"), ("batch_id", "ascending")])
 
     def _markers(self, flywheel: str) -> dict[str, Path]:
-        """The batches that count, by id. Their file names start with the time, so that the newest needs no reading."""
-        folder = self.partition_dir(BATCHES, flywheel=flywheel)
-        return {name.split("-", 1)[1]: folder / f"{name}.parquet" for name in names_in(folder)}
+        return markers_in(self.partition_dir(BATCHES, flywheel=flywheel))
 
     def _ledger_files(self, table: TableContract, flywheel: str, window: CycleWindow) -> list[Path]:
         markers = self._markers(flywheel)

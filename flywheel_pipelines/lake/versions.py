@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from flywheel_pipelines.lake.cache import MAX_FILES, identity_of
 from flywheel_pipelines.lake.contracts import TableContract
+from flywheel_pipelines.lake.files import read_file
 from flywheel_pipelines.lake.store import PART, CycleWindow, Lake
 from flywheel_pipelines.lake.tables import INPUT_VERSIONS, TABLES
 
@@ -135,7 +135,7 @@ def _inputs_in(path: Path) -> tuple[InputVersion, ...]:
 
 
 def _parsed(path: Path) -> tuple[InputVersion, ...]:
-    rows = pq.ParquetFile(path).read(columns=INPUT_VERSIONS.columns)
+    rows = read_file(INPUT_VERSIONS, path, INPUT_VERSIONS.columns)
     columns = (rows.column(name).to_pylist() for name in INPUT_VERSIONS.columns)
     return tuple(
         InputVersion(sys.intern(table), cycle, sys.intern(version))

@@ -1,4 +1,4 @@
-"""Writing one Parquet file whole or not at all.
+"""Writing one file whole or not at all.
 
 Not here: where files stand and when their rows count (`store`).
 """
@@ -10,7 +10,7 @@ import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,11 +23,16 @@ def write_atomically(path: Path, table: pa.Table, write: Callable[[pa.Table, Any
 
     The bytes depend on the table alone (no clock, no host), so equal tables give equal files.
     """
+    replace_atomically(path, lambda handle: (write or _write_parquet)(table, handle))
+
+
+def replace_atomically(path: Path, fill: Callable[[BinaryIO], object]) -> None:
+    """Put a file in its place that `fill` writes; whole or not at all, and on disk when this returns."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
     try:
         with temporary.open("wb") as handle:
-            (write or _write_parquet)(table, handle)
+            fill(handle)
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(temporary, path)

@@ -15,18 +15,21 @@ import duckdb
 import pytest
 
 from flywheel_pipelines.errors import PublishError
+from flywheel_pipelines.lake import dbt_docs
 from flywheel_pipelines.lake.dbt import DBT_PROJECT, dbt_manifest
 from flywheel_pipelines.lake.layer_views import view_columns
 from flywheel_pipelines.lake.marts import read_marts
-from flywheel_pipelines.lake.publish import AuditError, PublishReport, _create_layer_views, publish
+from flywheel_pipelines.lake.publish import AuditError, PublishReport, publish
+from flywheel_pipelines.lake.snapshot import create_layer_views
 from flywheel_pipelines.lake.store import Lake, write_atomically
 from flywheel_pipelines.lake.tables import ALL_TABLES, METRIC_LEDGER, MOMENTUM, PUBLISHED_OUTPUTS
 from flywheel_pipelines.paths import DataPaths
 from flywheel_pipelines_tests.lake_samples import FLYWHEEL, RECORDED_AT, WEEKS, published_rows, rows, write_sample_lake
 
 MARTS = (
-    "costs", "cycles", "lineage", "momentum", "outputs", "prompt_library", "prompts_used", "reference_corpus",
-    "reference_corpus_history",
+    "ancestry", "audit", "costs", "cycles", "lineage", "llm_requests", "momentum", "momentum_parts", "outputs",
+    "performance", "prompt_library", "prompt_performance", "prompt_versions", "prompts_used", "quarantine",
+    "reference_corpus", "reference_corpus_history", "restatements", "reviews", "scores", "segments",
 )  # fmt: skip
 READER = """
 import sys, duckdb
@@ -71,7 +74,13 @@ def ask(reader: subprocess.Popen[str]) -> str:
 
 
 def leftovers(paths: DataPaths) -> set[str]:
-    return {path.name for path in paths.root.iterdir()} - {"lake", "flywheel.duckdb", ".publish.lock"}
+    return {path.name for path in paths.root.iterdir()} - {
+        "lake",
+        "flywheel.duckdb",
+        ".published",
+        ".publish.lock",
+        "reports",
+    }
 
 
 @pytest.mark.slow
@@ -88,13 +97,13 @@ def test_nothing_but_the_published_file_is_left(sample):
     assert leftovers(paths) == set()
 
 
-def test_only_the_three_schemas_are_published(sample):
+def test_only_the_four_schemas_are_published(sample):
     relations = query(
         sample[0].published_file,
         "select distinct schema_name from duckdb_views() where not internal "
         "union select distinct schema_name from duckdb_tables()",
     )
-    assert sorted(relations) == [("lake",), ("main",), ("staging",)]
+    assert sorted(relations) == [("intermediate",), ("lake",), ("main",), ("staging",)]
 
 
 def test_cycles_counts_each_week(sample):
@@ -190,6 +199,20 @@ def test_ledger_rows_show_only_when_their_batch_is_complete(sample):
     assert found == [(8, 0)]
 
 
+def test_the_docs_have_every_mart_and_need_no_other_file(sample):
+    paths, report = sample
+    page = report.docs.read_text(encoding="utf-8")
+    assert report.docs == paths.reports / "dbt_docs" / "index.html"
+    assert [mart for mart in MARTS if f'"model.flywheel_warehouse.{mart}"' not in page] == []
+    assert "INLINE DATA" not in page
+
+
+def test_another_release_s_page_is_refused(sample, monkeypatch):
+    monkeypatch.setattr(dbt_docs, "_dbts_page", lambda: "<html>")
+    with pytest.raises(PublishError, match=r'expected "MANIFEST\.JSON INLINE DATA" once, found it 0 times'):
+        dbt_docs.write_dbt_docs(sample[0], dbt_manifest(), {})
+
+
 def test_views_survive_another_catalog_name(sample, tmp_path):
     copy = tmp_path / "renamed.duckdb"
     shutil.copy(sample[0].published_file, copy)
@@ -207,11 +230,10 @@ def test_lake_views_have_the_contract_s_columns_types_and_descriptions(sample, c
     assert all(text for _, _, text in found)
 
 
-def test_mart_columns_are_all_described_in_the_file(sample):
+def test_all_columns_of_all_layers_are_described_in_the_file(sample):
     found = query(
         sample[0].published_file,
-        "select table_name, column_name from duckdb_columns() where schema_name = 'main' and comment is null "
-        "and not internal",
+        "select table_name, column_name from duckdb_columns() where comment is null and not internal",
     )
     assert found == []
 
@@ -317,7 +339,7 @@ def test_an_unreadable_lake_file_is_named_before_dbt_starts(published):
 def test_a_folder_with_glob_characters_and_a_quote_in_its_name_is_read(sample, tmp_path):
     shutil.copytree(sample[0].lake, tmp_path / "o'brien [2026]*" / "lake")
     build = tmp_path / "build.duckdb"
-    _create_layer_views(build, tmp_path / "o'brien [2026]*" / "lake")
+    create_layer_views(build, tmp_path / "o'brien [2026]*" / "lake")
     assert query(build, "select count(*) from lake.briefs") == [(6,)]
 
 
@@ -325,7 +347,7 @@ def test_a_folder_with_glob_characters_and_a_quote_in_its_name_is_read(sample, t
 def test_a_publish_killed_in_its_audit_changes_nothing_and_the_next_one_cleans_up(published):
     before = published.published_file.read_bytes()
     with subprocess.Popen([sys.executable, "-c", PUBLISHER, str(published.root)]) as publisher:
-        while not list(published.root.glob(".building-*/dbt/dbt.log")):
+        while not list(published.root.glob(".building-*/dbt/partial_parse.msgpack")):
             time.sleep(0.05)
         publisher.kill()
     assert published.published_file.read_bytes() == before

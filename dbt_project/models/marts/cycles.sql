@@ -1,3 +1,5 @@
+{{ config(meta={'by_cycle': true}) }}
+
 with
 
 briefs as (
@@ -32,7 +34,10 @@ published as (
         count(distinct output_id) as n_published,
         count(*) filter (where arm = 'flywheel') as n_published_flywheel,
         count(*) filter (where arm = 'control') as n_published_control,
-        count(*) filter (where arm = 'challenger') as n_published_challenger
+        count(*) filter (where arm = 'challenger') as n_published_challenger,
+        count(*) filter (where arm = 'no_references') as n_published_no_references,
+        count(*) filter (where arm = 'no_guidelines') as n_published_no_guidelines,
+        count(*) filter (where arm = 'no_selection') as n_published_no_selection
     from {{ ref('stg_published_outputs') }}
     group by 1, 2
 
@@ -88,11 +93,20 @@ prompts as (
 
 spine as (
 
-    select flywheel, cycle from briefs
+    select
+        flywheel,
+        cycle
+    from briefs
     union
-    select flywheel, cycle from manifests
+    select
+        flywheel,
+        cycle
+    from manifests
     union
-    select flywheel, cycle from prompts
+    select
+        flywheel,
+        cycle
+    from prompts
 
 ),
 
@@ -126,6 +140,9 @@ final as (
         coalesce(published.n_published_flywheel, 0) as n_published_flywheel,
         coalesce(published.n_published_control, 0) as n_published_control,
         coalesce(published.n_published_challenger, 0) as n_published_challenger,
+        coalesce(published.n_published_no_references, 0) as n_published_no_references,
+        coalesce(published.n_published_no_guidelines, 0) as n_published_no_guidelines,
+        coalesce(published.n_published_no_selection, 0) as n_published_no_selection,
 
         ---------- what came back
         coalesce(measured.n_measured, 0) as n_measured,

@@ -1,3 +1,5 @@
+{{ config(meta={'by_cycle': true, 'anew': "relation not in ('answered_by', 'produced', 'reference_for')"}) }}
+
 with
 
 generated as (
@@ -6,47 +8,15 @@ generated as (
 
 ),
 
-manifests as (
-
-    select
-        *,
-        cast(cycle as varchar) as cycle_id
-    from {{ ref('stg_cycle_manifest') }}
-
-),
-
-corpus as (
-
-    select * from {{ ref('stg_reference_corpus') }}
-
-),
-
-prompts as (
-
-    select * from {{ ref('stg_refreshed_prompt') }}
-
-),
-
--- What a prompt holds ready; for one brief it may show fewer, which `reference_for` and `outputs.reference_ids` tell.
-held_ready as (
-
-    select
-        flywheel,
-        prompt_version,
-        unnest(
-            case when json_valid(shown_references) then json_extract_string(shown_references, '$[*].reference_id') end
-        ) as reference_id
-    from {{ ref('stg_prompt_versions') }}
-
-),
-
 references_shown as (
 
-    select
-        flywheel,
-        cycle,
-        unnest(reference_ids) as reference_id
-    from generated
+    select * from {{ ref('int_shown_references') }}
+
+),
+
+manifests as (
+
+    select * from {{ ref('stg_cycle_manifest') }}
 
 ),
 
@@ -78,7 +48,7 @@ produced as (
 
     -- To the cycle and not to each of its outputs: that would be outputs times references, hundreds of millions of
     -- edges where `produced` already leads on. Which output saw which reference is in `outputs.reference_ids`.
-    select distinct
+    select
         flywheel,
         cycle,
         'output' as from_kind,
@@ -90,121 +60,21 @@ produced as (
 
 ),
 
-pinned as (
-
-    unpivot (
-        select
-            flywheel,
-            cycle,
-            cycle_id as to_id,
-            corpus_version as corpus,
-            scoring_model_version as scoring_model,
-            threshold_version as threshold
-        from manifests
-    )
-    on corpus, scoring_model, threshold
-    into name from_kind value from_id
-
-),
-
-prompts_of_arms as (
+final as (
 
     select
-        flywheel,
-        cycle,
-        unnest([prompt_version, control_prompt_version, challenger_prompt_version]) as prompt_version
-    from manifests
-
-),
-
-learned as (
-
-    select
-        flywheel,
-        cycle,
-        'output' as from_kind,
-        reference_id as from_id,
-        'entered' as relation,
-        'corpus' as to_kind,
-        corpus_version as to_id
-    from corpus
+        produced.flywheel,
+        produced.from_kind,
+        produced.from_id,
+        produced.relation,
+        produced.to_kind,
+        produced.to_id,
+        produced.cycle,
+        manifests.is_synthetic
+    from produced
+    left join manifests on produced.flywheel = manifests.flywheel and produced.cycle = manifests.cycle
 
     union all
-
-    select
-        flywheel,
-        cycle,
-        'corpus' as from_kind,
-        corpus_version as from_id,
-        'rendered_into' as relation,
-        'prompt' as to_kind,
-        prompt_version as to_id
-    from prompts
-
-    union all
-
-    select
-        flywheel,
-        cycle,
-        'prompt' as from_kind,
-        parent_version as from_id,
-        'revised_into' as relation,
-        'prompt' as to_kind,
-        prompt_version as to_id
-    from prompts
-    where parent_version is not null and is_changed
-
-    union all
-
-    select distinct
-        prompts_of_arms.flywheel,
-        prompts_of_arms.cycle,
-        'output' as from_kind,
-        held_ready.reference_id as from_id,
-        'shown_in' as relation,
-        'prompt' as to_kind,
-        prompts_of_arms.prompt_version as to_id
-    from prompts_of_arms
-    inner join held_ready
-        on
-            prompts_of_arms.flywheel = held_ready.flywheel
-            and prompts_of_arms.prompt_version = held_ready.prompt_version
-
-),
-
-edges as (
-
-    select * from produced
-    union all
-    select * from learned
-    union all
-    select
-        flywheel,
-        cycle,
-        from_kind,
-        from_id,
-        'pinned_by' as relation,
-        'cycle' as to_kind,
-        to_id
-    from pinned
-    -- What the first cycle writes where nothing has been learned yet: no version, so no edge.
-    where from_id <> 'none'
-    union all
-    select
-        flywheel,
-        cycle,
-        'prompt' as from_kind,
-        prompt_version as from_id,
-        'pinned_by' as relation,
-        'cycle' as to_kind,
-        cast(cycle as varchar) as to_id
-    from prompts_of_arms
-    where prompt_version is not null
-
-),
-
--- An edge may hold in many cycles (a corpus that stays the same); it is one edge, dated when it first held.
-dated as (
 
     select
         flywheel,
@@ -213,19 +83,9 @@ dated as (
         relation,
         to_kind,
         to_id,
-        min(cycle) as cycle
-    from edges
-    group by 1, 2, 3, 4, 5, 6
-
-),
-
-final as (
-
-    select
-        dated.*,
-        manifests.is_synthetic
-    from dated
-    left join manifests on dated.flywheel = manifests.flywheel and dated.cycle = manifests.cycle
+        cycle,
+        is_synthetic
+    from {{ ref('int_learned_edges') }}
 
 )
 

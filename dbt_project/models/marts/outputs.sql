@@ -1,3 +1,5 @@
+{{ config(meta={'by_cycle': true}, post_hook=["{{ references_as_of_now() }}"]) }}
+
 with
 
 generated as (
@@ -55,8 +57,9 @@ asked as (
         flywheel,
         cycle,
         request_key,
-        case when bool_and(prompt_tokens is not null and completion_tokens is not null or status = 'failed')
-            then sum(prompt_tokens + completion_tokens)
+        case
+            when bool_and(prompt_tokens is not null and completion_tokens is not null or status = 'failed')
+                then sum(prompt_tokens + completion_tokens)
         end::bigint as request_tokens,
         case when bool_and(cost is not null or status = 'failed') then sum(cost) end as request_cost
     from {{ ref('stg_llm_requests') }}
@@ -82,22 +85,13 @@ measured as (
 
 ),
 
-uses as (
-
-    select
-        flywheel,
-        unnest(reference_ids) as reference_id
-    from generated
-
-),
-
 used as (
 
     select
         flywheel,
         reference_id,
-        count(*) as n_times_used_as_reference
-    from uses
+        sum(n_outputs)::bigint as n_times_used_as_reference
+    from {{ ref('int_shown_references') }}
     group by 1, 2
 
 ),
@@ -136,6 +130,8 @@ final as (
         generated.predicted,
         generated.rank,
         generated.blocked,
+        generated.soft_score,
+        generated.soft_scores,
         generated.is_superseded,
         manifests.is_synthetic,
         asked.request_tokens,

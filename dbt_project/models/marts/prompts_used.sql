@@ -20,18 +20,19 @@ frames as (
 
 pinned as (
 
-    unpivot (
-        select
-            flywheel,
-            cycle,
-            is_synthetic,
-            prompt_version as flywheel_arm,
-            control_prompt_version as control_arm,
-            challenger_prompt_version as challenger_arm
-        from manifests
-    )
-    on flywheel_arm, control_arm, challenger_arm
-    into name arm value prompt_version
+    select
+        flywheel,
+        cycle,
+        is_synthetic,
+        unnest(['flywheel', 'control', 'challenger', 'no_references', 'no_guidelines']) as arm,
+        unnest([
+            prompt_version,
+            control_prompt_version,
+            challenger_prompt_version,
+            no_references_prompt_version,
+            no_guidelines_prompt_version
+        ]) as prompt_version
+    from manifests
 
 ),
 
@@ -42,7 +43,7 @@ final as (
         ---------- ids
         pinned.flywheel,
         pinned.cycle,
-        replace(pinned.arm, '_arm', '') as arm,
+        pinned.arm,
         pinned.prompt_version,
         versions.parent_version,
         versions.frame_version,
@@ -60,6 +61,7 @@ final as (
         on pinned.flywheel = versions.flywheel and pinned.prompt_version = versions.prompt_version
     left join frames
         on versions.flywheel = frames.flywheel and versions.frame_version = frames.frame_version
+    where pinned.prompt_version is not null
 
 )
 

@@ -15,9 +15,15 @@ manifests as (
 -- A close leaves a prompt even when its corpus is empty, so prompts say which cycle was closed last.
 closed as (
 
-    select flywheel, cycle from {{ ref('stg_refreshed_prompt') }}
+    select
+        flywheel,
+        cycle
+    from {{ ref('stg_refreshed_prompt') }}
     union
-    select flywheel, cycle from entries
+    select
+        flywheel,
+        cycle
+    from entries
 
 ),
 
@@ -86,4 +92,4 @@ final as (
 )
 
 select * from final
-order by flywheel, is_current desc, last_rank, reference_id
+order by flywheel asc, is_current desc, last_rank asc, reference_id asc

@@ -1,3 +1,5 @@
+{{ config(post_hook=["{{ corpus_functions() }}"]) }}
+
 with
 
 changes as (

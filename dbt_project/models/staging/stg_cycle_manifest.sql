@@ -15,6 +15,8 @@ renamed as (
         prompt_version,
         control_prompt_version,
         challenger_prompt_version,
+        no_references_prompt_version,
+        no_guidelines_prompt_version,
         corpus_version,
         scoring_model_version,
         threshold_version,

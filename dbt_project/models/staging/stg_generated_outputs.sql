@@ -26,11 +26,13 @@ renamed as (
         producer,
         model,
         blocked,
+        soft_scores,
 
         ---------- numerics
         variant,
         attempt,
         predicted,
+        soft_score,
         rank,
         n_references_dropped,
 

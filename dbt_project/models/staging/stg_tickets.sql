@@ -21,6 +21,8 @@ renamed as (
         text,
         channel,
         status,
+        locale,
+        removed,
 
         ---------- numerics
         source_row,

@@ -26,6 +26,16 @@ from flywheel_pipelines.lake.tables.feedback import (
     TICKETS,
 )
 from flywheel_pipelines.lake.tables.gate import PROMPT_GATE
+from flywheel_pipelines.lake.tables.insight import (
+    FIX_EFFECTS,
+    SHIPPED_FIXES,
+    THEME_CANDIDATES,
+    THEME_EVENTS,
+    THEME_LEARNING,
+    THEME_LIBRARY,
+    THEME_TRENDS,
+    TICKET_THEMES,
+)
 from flywheel_pipelines.lake.tables.learning import (
     GUARDRAIL_SCORES,
     PERFORMANCE_METRICS,
@@ -45,7 +55,13 @@ from flywheel_pipelines.lake.tables.ledgers import (
 )
 from flywheel_pipelines.lake.tables.lineage import INPUT_VERSIONS
 from flywheel_pipelines.lake.tables.llm import LLM_BATCHES, LLM_REQUESTS
-from flywheel_pipelines.lake.tables.momentum import AUDIT, BRIEF_OUTCOMES, MOMENTUM, SEGMENT_MOMENTUM
+from flywheel_pipelines.lake.tables.momentum import (
+    AUDIT,
+    BRIEF_OUTCOMES,
+    MOMENTUM,
+    MOMENTUM_PARTS,
+    SEGMENT_MOMENTUM,
+)
 from flywheel_pipelines.lake.tables.production import (
     BRIEFS,
     CYCLE_MANIFEST,
@@ -64,8 +80,10 @@ ALL_TABLES: tuple[TableContract, ...] = (
     PERFORMANCE_METRICS, REVIEWED_OUTPUTS, RULED_OUTPUTS, SCORED_OUTPUTS, GUARDRAIL_SCORES,
     SCORING_MODEL, SCORING_MODEL_TERMS, SCORING_MODEL_SKILL, TEXT_EMBEDDINGS, EMBEDDING_REQUESTS,
     ANCESTRY, REFERENCE_CORPUS, REFERENCE_CHANGES, COLLAPSE_SIGNS, PROMPT_GATE, REFRESHED_PROMPT,
-    BRIEF_OUTCOMES, MOMENTUM, SEGMENT_MOMENTUM, AUDIT, INPUT_VERSIONS,
+    BRIEF_OUTCOMES, MOMENTUM, SEGMENT_MOMENTUM, MOMENTUM_PARTS, AUDIT, INPUT_VERSIONS,
     TRAINING_EXAMPLES, FINETUNE_JOBS,
+    SHIPPED_FIXES, TICKET_THEMES, THEME_CANDIDATES, THEME_LEARNING, THEME_LIBRARY, THEME_EVENTS, THEME_TRENDS,
+    FIX_EFFECTS,
 )  # fmt: skip
 TABLES: dict[str, TableContract] = {table.name: table for table in ALL_TABLES}
 
@@ -84,6 +102,7 @@ __all__ = [
     "EMBEDDING_REQUESTS",
     "EXPORTS",
     "FINETUNE_JOBS",
+    "FIX_EFFECTS",
     "GENERATED_OUTPUTS",
     "GUARDRAIL_SCORES",
     "INPUT_VERSIONS",
@@ -92,6 +111,7 @@ __all__ = [
     "METRIC_LEDGER",
     "METRIC_REPLACEMENTS",
     "MOMENTUM",
+    "MOMENTUM_PARTS",
     "OUTPUT_LINKS",
     "PERFORMANCE_METRICS",
     "PROMPT_FRAMES",
@@ -114,10 +134,17 @@ __all__ = [
     "SCORING_MODEL_SKILL",
     "SCORING_MODEL_TERMS",
     "SEGMENT_MOMENTUM",
+    "SHIPPED_FIXES",
     "TABLES",
     "TEXT_EMBEDDINGS",
+    "THEME_CANDIDATES",
+    "THEME_EVENTS",
+    "THEME_LEARNING",
+    "THEME_LIBRARY",
+    "THEME_TRENDS",
     "THRESHOLDS",
     "TICKETS",
+    "TICKET_THEMES",
     "TRAINING_EXAMPLES",
     "TableContract",
 ]

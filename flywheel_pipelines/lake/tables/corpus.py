@@ -137,7 +137,11 @@ COLLAPSE_SIGNS = TableContract(
     key=("scope",),
     schema=pa.schema(
         [
-            column("scope", TEXT, "corpus (the references) or outputs (what the flywheel arm published)."),
+            column(
+                "scope",
+                TEXT,
+                "corpus (the references) or outputs (of the flywheel arm: published, or blocked as copies).",
+            ),
             column("n_texts", WHOLE, "Texts looked at."),
             column(
                 "distinct_1",

@@ -5,6 +5,7 @@ Not here: the latest-known views of them, which a close writes (`learning.py`).
 
 import pyarrow as pa
 
+from flywheel_pipelines.lake.changes import Added
 from flywheel_pipelines.lake.contracts import TableContract, column
 from flywheel_pipelines.lake.tables.ledgers import FACT
 from flywheel_pipelines.lake.tables.types import DAY, INSTANT, REAL, TEXT, WHOLE
@@ -158,12 +159,20 @@ TICKETS = TableContract(
             column("created_at", INSTANT, "When it was written."),
             column("segment", TEXT, "Brand, product or queue; `all` when the feed names none."),
             column("subject", TEXT, "Its subject.", nullable=True),
-            column("text", TEXT, "What was written."),
+            column("text", TEXT, "What was written, with kinds in brackets where personal data stood."),
             column("channel", TEXT, "How it came in, e.g. e-mail.", nullable=True),
             column("status", TEXT, "Where it stands, e.g. solved.", nullable=True),
+            column("locale", TEXT, "Its language, as the feed says, e.g. en or pt-BR.", nullable=True),
+            column(
+                "removed",
+                TEXT,
+                "Pieces of personal data that were masked, as JSON: kind to number; null when there were none.",
+                nullable=True,
+            ),
             *FACT,
         ]
     ),
+    changes=(Added("locale"), Added("removed")),
 )
 
 

@@ -17,7 +17,8 @@ PROMPT_GATE = TableContract(
                 "role",
                 TEXT,
                 "From the next cycle on: champion, challenger (on trial), predecessor (former champion, kept for a "
-                "while after a promotion), control (the treadmill), or retired (by this close).",
+                "while after a promotion), control (the treadmill), withheld (prompts of the champion show no "
+                "references), or retired (by this close).",
             ),
             column("decision", TEXT, "What this close decided: keep, start, promote, retire or roll_back."),
             column("reason", TEXT, "Why, in words and numbers."),

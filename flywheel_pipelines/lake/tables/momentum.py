@@ -125,6 +125,44 @@ SEGMENT_MOMENTUM = TableContract(
 )
 
 
+MOMENTUM_PARTS = TableContract(
+    name="momentum_parts",
+    layer="momentum",
+    description="What moved the lift: the flywheel arm against each arm that lacks one part, over all cycles up to "
+    "this one. Empty without `arms.ablations`.",
+    key=("arm",),
+    schema=pa.schema(
+        [
+            column("arm", TEXT, "The arm without the part: no_references, no_guidelines or no_selection."),
+            column("part", TEXT, "What it lacks: references, guidelines or selection."),
+            column("metric", TEXT, "The floor's metric."),
+            column("n_flywheel", WHOLE, "Briefs of the flywheel arm that were compared."),
+            column("n_without", WHOLE, "Briefs of the arm without the part that were compared with the flywheel's."),
+            column("n_control", WHOLE, "Briefs of the control arm that were compared."),
+            column(
+                "contribution",
+                REAL,
+                "Lift of the flywheel arm over the arm without the part, compared within each cycle; null while "
+                "unknown.",
+                nullable=True,
+            ),
+            column(
+                "lower",
+                REAL,
+                "Lower end of its interval, which holds at all looks and for all parts together, at 95%.",
+                nullable=True,
+            ),
+            column("upper", REAL, "Upper end of that interval.", nullable=True),
+            column("lift", REAL, "Lift of the arm without the part over the control arm.", nullable=True),
+            column("lift_lower", REAL, "Lower end of the lift's interval, of the same kind.", nullable=True),
+            column("lift_upper", REAL, "Upper end of the lift's interval.", nullable=True),
+            column("strata", pa.list_(REAL), "Carried sums of the contribution, in the order of `sequential.CARRIED`."),
+            column("lift_strata", pa.list_(REAL), "Carried sums of the lift over the control arm."),
+        ]
+    ),
+)
+
+
 AUDIT = TableContract(
     name="audit",
     layer="momentum",

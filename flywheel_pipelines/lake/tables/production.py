@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 
+from flywheel_pipelines.lake.changes import Added
 from flywheel_pipelines.lake.contracts import TableContract, column
 from flywheel_pipelines.lake.tables.ledgers import FACT
 from flywheel_pipelines.lake.tables.types import DAY, FLAG, INSTANT, REAL, TEXT, WHOLE
@@ -48,6 +49,18 @@ CYCLE_MANIFEST = TableContract(
             column(
                 "challenger_prompt_version", TEXT, "Version of the prompt on trial; null without one.", nullable=True
             ),
+            column(
+                "no_references_prompt_version",
+                TEXT,
+                "Version of the prompt of the arm without references: the flywheel's frame; null without that arm.",
+                nullable=True,
+            ),
+            column(
+                "no_guidelines_prompt_version",
+                TEXT,
+                "Version of the prompt of the arm without guidelines: the YAML's frame; null without that arm.",
+                nullable=True,
+            ),
             column("corpus_version", TEXT, "Version of the reference corpus, hash of its entries."),
             column("scoring_model_version", TEXT, "Version of the scoring model, hash of its coefficients."),
             column("threshold_version", TEXT, "Version of the quality floor, hash of its rule."),
@@ -66,6 +79,7 @@ CYCLE_MANIFEST = TableContract(
             column("gap_allowed", FLAG, "Whether someone opened this cycle although its predecessor was never closed."),
         ]
     ),
+    changes=(Added("no_references_prompt_version"), Added("no_guidelines_prompt_version")),
 )
 
 
@@ -83,14 +97,16 @@ GENERATED_OUTPUTS = TableContract(
             column("variant", WHOLE, "Number of the candidate within its brief and arm, from 0."),
             column("attempt", WHOLE, "The attempt that produced it, from 1."),
             column("is_superseded", FLAG, "Whether a later attempt took its place."),
-            column("text", TEXT, "The output itself, as a reader sees it."),
+            column("text", TEXT, "The output itself, as a reader sees it; of a lead, its traits."),
             column("content", TEXT, "Its parts as JSON, by the output schema; null for archives.", nullable=True),
-            column("producer", TEXT, "Kind of producer: archive, llm."),
+            column("producer", TEXT, "Kind of producer: archive, llm, scoring."),
             column("model", TEXT, "The language model that wrote it; null for archives.", nullable=True),
             column(
                 "request_key", TEXT, "The request in llm_requests that it answers; null for archives.", nullable=True
             ),
             column("blocked", TEXT, "Why a guardrail keeps it from going out; null when it may.", nullable=True),
+            column("soft_score", REAL, "How well it reaches its goals, 0 to 1; null where none is set.", nullable=True),
+            column("soft_scores", TEXT, "The score of each goal as JSON; null where none is set.", nullable=True),
             column(
                 "candidate_id", TEXT, "Id in the archive it was taken from; null when newly written.", nullable=True
             ),
@@ -101,10 +117,16 @@ GENERATED_OUTPUTS = TableContract(
             column(
                 "predicted", REAL, "Scoring model's prediction, log ratio to the brief's mean, made before publishing."
             ),
-            column("rank", WHOLE, "Rank by prediction among those of its brief, arm and attempt, 1 = best."),
+            column(
+                "rank",
+                WHOLE,
+                "Rank by prediction and, if the flywheel says so, soft score among those of its brief, arm and "
+                "attempt, 1 = best; of a lead, its place on its arm's list.",
+            ),
             column("n_references_dropped", WHOLE, "References that the prompt had no room for."),
         ]
     ),
+    changes=(Added("soft_score"), Added("soft_scores")),
 )
 
 
@@ -116,7 +138,12 @@ PUBLISHED_OUTPUTS = TableContract(
     schema=pa.schema(
         [
             column("output_id", TEXT, "The output."),
-            column("arm", TEXT, "flywheel (learned choice), control (the treadmill) or challenger (prompt on trial)."),
+            column(
+                "arm",
+                TEXT,
+                "flywheel (learned choice), control (the treadmill), challenger (prompt on trial), or an ablation arm: "
+                "no_references, no_guidelines, no_selection.",
+            ),
             column("brief_id", TEXT, "The brief it answers."),
             column("segment", TEXT, "The brief's segment."),
             column("text", TEXT, "The text that went out."),
