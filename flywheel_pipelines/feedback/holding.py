@@ -6,17 +6,17 @@ rule (`plausibility`), or putting rows aside (`feeds.metrics`).
 
 from __future__ import annotations
 
-import duckdb
-import pyarrow as pa
+from collections.abc import Callable, Sequence
 
+import numpy as np
+
+from flywheel_pipelines.feedback.attribution import Output
 from flywheel_pipelines.feedback.feeds.batch import Incoming
+from flywheel_pipelines.feedback.feeds.metric_cells import day_number
 from flywheel_pipelines.feedback.feeds.metric_facts import MetricFacts
 from flywheel_pipelines.feedback.feeds.metrics import Held, HoldRule
 from flywheel_pipelines.feedback.plausibility import find_implausible
 from flywheel_pipelines.feedback.plausibility_past import past_of
-
-ROWS_IN_A_PIECE = 122_880
-"""DuckDB's own row group."""
 
 
 def hold_rule(incoming: Incoming) -> HoldRule | None:
@@ -28,23 +28,21 @@ def hold_rule(incoming: Incoming) -> HoldRule | None:
     is_released = incoming.release is not None and incoming.release.event == "released"
     if is_released or not incoming.feed.hold_implausible:
         return None
-    return lambda facts: _held(incoming, facts)
+    return lambda outputs: _rule(incoming, outputs)
 
 
-def _held(incoming: Incoming, facts: MetricFacts) -> list[Held]:
+def _rule(incoming: Incoming, outputs: Sequence[Output]) -> Callable[[MetricFacts], list[Held]]:
+    """Look up the past of the outputs that a file names; what is returned holds the file against it."""
     metrics = list(incoming.spec.metrics.values())
     counted = sorted({name for metric in metrics for name in metric.whole})
-    numbers = {one.output_id: number for number, one in enumerate(facts.outputs)}
-    past = past_of(incoming.lake, incoming.spec.name, incoming.feed_name, facts.cycles, counted, numbers)
-    if past is None:
-        return []
-    with duckdb.connect() as connection:
-        # In many pieces: a single one is read by one thread.
-        pieces = facts.numbered().to_batches(max_chunksize=ROWS_IN_A_PIECE)
-        connection.register("facts", pa.Table.from_batches(pieces))
-        connection.register("known", past)
-        found = find_implausible(connection, metrics)
-    return [
-        Held(facts.outputs[int(row.output_id)].output_id, row.measured_on, row.measure, row.found, row.reason)
-        for row in found
+    numbers = {one.output_id: number for number, one in enumerate(outputs)}
+    named = {one.cycle for one in outputs}
+    found = past_of(incoming.lake, incoming.spec.name, incoming.feed_name, named, counted, numbers)
+    if found is None:
+        return lambda _: []
+    past, more = found
+    cycles = np.array([day_number(cycle) for cycle in (*(one.cycle for one in outputs), *more)], np.int32)
+    return lambda facts: [
+        Held(outputs[row.output].output_id, row.measured_on, row.measure, row.found, row.reason)
+        for row in find_implausible(facts.by_day(), past, cycles, metrics)
     ]

@@ -26,12 +26,14 @@ from flywheel_pipelines.feedback.feeds.batch import (
 )
 from flywheel_pipelines.feedback.feeds.briefs import period_of_briefs
 from flywheel_pipelines.feedback.feeds.built_in import feed_named
+from flywheel_pipelines.feedback.feeds.document_briefs import read_document_briefs
+from flywheel_pipelines.feedback.feeds.fixes import read_fixes
 from flywheel_pipelines.feedback.feeds.metric_columns import measures_of
 from flywheel_pipelines.feedback.feeds.outputs import read_outputs
 from flywheel_pipelines.feedback.files import RowProblem, check_file, shown
 from flywheel_pipelines.feedback.measuring import read_measurements
 from flywheel_pipelines.lake.store import Lake, content_hash
-from flywheel_pipelines.lake.tables import QUARANTINE, QUARANTINE_EVENTS
+from flywheel_pipelines.lake.tables import PUBLISHED_OUTPUTS, QUARANTINE, QUARANTINE_EVENTS
 from flywheel_pipelines.spec import FlywheelSpec
 
 __all__ = ["Release", "land_file", "measures_of", "read_file", "record_unusable_file"]
@@ -135,9 +137,14 @@ def check_feed(spec: FlywheelSpec, feed_name: str) -> None:
 
 def _briefs(incoming: Incoming) -> FeedBatch:
     spec = incoming.spec
+    if incoming.feed.documents is not None:
+        return read_document_briefs(incoming, lambda cycle: incoming.lake.has(PUBLISHED_OUTPUTS, spec.name, cycle))
     period = period_of_briefs(incoming.path, incoming.feed, incoming.period)
     # Days from a file's name say what its rows mean, so they are part of what the batch is.
-    days = [f"{period[0]} {period[1]}"] if period else []
+    how = [f"{period[0]} {period[1]}"] if period else []
+    constraints = spec.guardrails.constraints
+    if constraints is not None and constraints.of_brief is not None:
+        how.append(constraints.of_brief.model_dump_json())
     return read_briefs(
         incoming.path,
         incoming.feed,
@@ -145,9 +152,10 @@ def _briefs(incoming: Incoming) -> FeedBatch:
         cadence=spec.cadence,
         recorded_at=incoming.recorded_at,
         feed_name=incoming.feed_name,
-        batch_id=batch_id_of(incoming, spec.name, spec.cadence, *days),
+        batch_id=batch_id_of(incoming, spec.name, spec.cadence, *how),
         source=incoming.source_name,
         period=period,
+        constraints=constraints,
     )
 
 
@@ -167,6 +175,7 @@ _READERS: dict[str, Callable[[Incoming], FeedBatch]] = {
     "outputs": _outputs,
     "reviews": read_reviews,
     "tickets": read_tickets,
+    "fixes": read_fixes,
 }
 
 

@@ -13,11 +13,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from flywheel_pipelines.errors import InputFileError
 from flywheel_pipelines.feedback.feeds.batch import Days
 from flywheel_pipelines.feedback.feeds.metric_facts import MetricFacts
+from flywheel_pipelines.lake.files import read_file
 from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.lake.tables import BATCHES, METRIC_LEDGER
 from flywheel_pipelines.spec import FeedSpec
@@ -50,8 +50,7 @@ def _in_common(lake: Lake, flywheel: str, batch_id: str, facts: MetricFacts) -> 
     mine = {facts.outputs[place].output_id for column in facts.columns for place in set(column.output.tolist())}
     for cycle, path in lake.files_of_batch(METRIC_LEDGER, flywheel, batch_id).items():
         if cycle in facts.cycles:
-            with pq.ParquetFile(path) as file:
-                theirs = set(file.read(columns=["output_id"])["output_id"].unique().to_pylist())
+            theirs = set(read_file(METRIC_LEDGER, path, ["output_id"])["output_id"].unique().to_pylist())
             if common := mine & theirs:
                 return min(common)
     return None

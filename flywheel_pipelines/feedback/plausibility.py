@@ -1,7 +1,8 @@
 """Feedback that is too good to be true: found by a rule with a known rate of false alarms, held for a person to decide.
 
-Here: the tests of one file against the past of its outputs and its flywheel, and the words about what fails them. Not
-here: what is expected (`plausibility_history`), formulas (`plausibility_tails`), or putting rows aside (`landing`).
+Here: the tests of one file against the past of its outputs and its flywheel. Not here: what is expected
+(`plausibility_history`), formulas (`plausibility_tails`), the words about what is held (`plausibility_words`), or
+putting rows aside (`landing`).
 
 Decisions:
 - Only jumps upwards are tested: of a rate, of an output's exposure in a day, and of all outputs' exposure in a day.
@@ -18,23 +19,25 @@ Decisions:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
+from functools import partial
 
-import duckdb
 import numpy as np
-import pyarrow as pa
 
+from flywheel_pipelines.feedback.plausibility_days import OutputDays, weeks_of_age
 from flywheel_pipelines.feedback.plausibility_history import (
-    AGE,
     MIN_DAYS,
     Expected,
     day_spread,
     expected_counts,
     expected_rates,
 )
+from flywheel_pipelines.feedback.plausibility_scan import CountScan, scan_count, scan_rate
 from flywheel_pipelines.feedback.plausibility_tails import binomial_tail, bound_of_tail, holm, student_tail
+from flywheel_pipelines.feedback.plausibility_words import Finding, ImplausibleRow
 from flywheel_pipelines.spec import Metric, RateMetric
 
 ERROR_RATE = 0.01
@@ -54,368 +57,321 @@ _NEAR = 2.0
 """Distances below it cannot be rejected: half of the tail of a Student t beyond 2 is above ERROR_RATE."""
 _ROUNDING = 1e-9
 """What a comparison of logarithms and one of the numbers themselves may differ by."""
+_EPOCH = date(1970, 1, 1)
 
 
-@dataclass(frozen=True)
-class ImplausibleRow:
-    """One output and day of a file that is held.
+@dataclass(frozen=True, eq=False)
+class _Same:
+    """What the tests of one kind have in common."""
 
-    Attributes:
-        output_id: the output.
-        measured_on: the day.
-        measure: the measure that jumped.
-        found: what stood there, e.g. 38 of 41.
-        reason: what was expected, how improbable it is, and what to do.
-        p_value: probability of as much or more, under the most lenient of the honest explanations.
-    """
-
-    output_id: str
-    measured_on: date
     measure: str
-    found: str
-    reason: str
-    p_value: float
+    exposure: str | None
+    expected: Expected
+    margin: float
+    freedom: float
 
 
 @dataclass(frozen=True, eq=False)
 class _Suspects:
-    """Tests whose distance is not small, all of one kind; arrays of shape (n,)."""
+    """Tests whose distance is not small, all of one kind; arrays of shape (n,).
 
-    kind: str
-    measure: str
-    exposure: str | None
-    expected: Expected
-    keys: list[tuple[str | int | None, date | None]]
+    A test is of an output on a day, of an output (`day` is None), or of a day (`output` is None). `size` is what is
+    compared with `centre`: the logit of a rate, the log of a count.
+    """
+
+    same: _Same
+    output: np.ndarray | None
+    day: np.ndarray | None
     value: np.ndarray
     trials: np.ndarray
+    size: np.ndarray
     centre: np.ndarray
-    distance: np.ndarray
     spread: np.ndarray
-    freedom: float
     n_tests: int
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    @property
+    def distance(self) -> np.ndarray:
+        """How far what was found is above the margin around what was expected, in standard deviations."""
+        return (self.size - self.centre - math.log(self.same.margin)) / self.spread
+
+    def far(self) -> _Suspects:
+        """Those whose distance is not small."""
+        kept = np.flatnonzero(self.distance > _NEAR)
+        names = ("output", "day", "value", "trials", "size", "centre", "spread")
+        some = {name: None if getattr(self, name) is None else getattr(self, name)[kept] for name in names}
+        return _Suspects(**{**vars(self), **some})
 
     def bounds(self) -> np.ndarray:
         """Lower bounds of the p-values, from the distance alone."""
-        tail = student_tail(self.distance, self.freedom)
-        return bound_of_tail(self.distance, self.freedom) if self.exposure else tail
+        return (bound_of_tail if self.same.exposure else student_tail)(self.distance, self.same.freedom)
 
     def p_values(self, wanted: np.ndarray) -> np.ndarray:
         """Exact p-values of some of the tests."""
-        if self.exposure is None:
-            return student_tail(self.distance[wanted], self.freedom)
-        margin = math.log(RATE_MARGIN)
+        if self.same.exposure is None:
+            return student_tail(self.distance[wanted], self.same.freedom)
         return binomial_tail(
             self.value[wanted],
             self.trials[wanted],
-            self.centre[wanted] + margin,
+            self.centre[wanted] + math.log(self.same.margin),
             self.spread[wanted],
-            self.freedom,
+            self.same.freedom,
+        )
+
+    def finding(self, at: int) -> Finding:
+        """One of them, to be put in words."""
+        return Finding(
+            value=self.value[at],
+            trials=self.trials[at] if self.same.exposure else None,
+            centre=self.centre[at],
+            measure=self.same.measure,
+            exposure=self.same.exposure,
+            all_days=self.day is None,
+            n_outputs=self.trials[at] if self.output is None else None,
+            margin=self.same.margin,
+            error_rate=ERROR_RATE,
+            expected=self.same.expected,
         )
 
 
+def _logit(good: np.ndarray, trials: np.ndarray) -> np.ndarray:
+    # Successes without a failure have no finite logit; half a failure is what the lenient side allows.
+    return np.log(good / np.maximum(trials - good, 0.5))
+
+
 def find_implausible(
-    connection: duckdb.DuckDBPyConnection, metrics: Sequence[Metric], *, facts: str = "facts", known: str = "known"
+    file: OutputDays, past: OutputDays, cycle: np.ndarray, metrics: Sequence[Metric]
 ) -> list[ImplausibleRow]:
     """The outputs and days of a file that are too far above their past, in the order of output and day.
 
     Args:
-        connection: holds two relations with the columns output_id (text, or faster a number), cycle, measured_on and
-            one per measure, one row per output and day; a measure that was not reported is null.
-        metrics: the flywheel's metrics. Rates whose measures are columns of `facts` are tested, and what else is
-            counted by any metric; amounts, times and positions are not, since they have no shape in common.
-        facts: what the file says, as it would count after landing.
-        known: what the same feed said before (`plausibility_past`).
+        file: what the file says, as it would count after landing.
+        past: what the same feed said before (`plausibility_past`).
+        cycle: the cycle of every output of either (days since 1970-01-01), by its number, shape (outputs,).
+        metrics: the flywheel's metrics. Rates whose measures are reported are tested, and what else is counted by any
+            metric; amounts, times and positions are not, since they have no shape in common.
 
     Returns:
         Empty when the past is too short to tell.
     """
-    tests = _Tests(connection, facts, known)
-    columns = {str(row[0]) for row in connection.execute(f"describe {facts}").fetchall()}
-    columns &= {str(row[0]) for row in connection.execute(f"describe {known}").fetchall()}
+    tests = _Tests(file, past, cycle)
     both = {
         (metric.successes, metric.exposure)
         for metric in metrics
-        if isinstance(metric, RateMetric) and {metric.successes, metric.exposure} <= columns
+        if isinstance(metric, RateMetric) and {metric.successes, metric.exposure} <= tests.measures
     }
-    for successes, exposure in sorted(both):
-        tests.test_rate(successes, exposure)
-    alone = {name for metric in metrics for name in metric.whole} & columns
-    for measure in sorted(alone - {successes for successes, _ in both}):
-        tests.test_count(measure)
+    alone = {name for metric in metrics for name in metric.whole} & tests.measures
+    kinds = [partial(tests.of_rate, successes, exposure) for successes, exposure in sorted(both)]
+    kinds += [partial(tests.of_count, measure) for measure in sorted(alone - {successes for successes, _ in both})]
+    # Nearly all of it is work on arrays, during which another thread can go on.
+    with ThreadPoolExecutor(2) as pool:
+        for found in pool.map(lambda kind: list(kind()), kinds):
+            tests.add(found)
     return tests.rejected()
 
 
 class _Tests:
     """The tests of one file."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, facts: str, known: str) -> None:
-        self.connection, self.facts, self.known = connection, facts, known
+    def __init__(self, file: OutputDays, past: OutputDays, cycle: np.ndarray) -> None:
+        self.file, self.past, self.cycle = file, past, cycle
+        self.measures = set(file.values) & set(past.values)
         self.n_kinds = 0
         self.suspects: list[_Suspects] = []
 
     # -- testing ----------------------------------------------------------------------------------------------------
-    def test_rate(self, successes: str, exposure: str) -> None:
+    def of_rate(self, successes: str, exposure: str) -> Iterator[_Suspects]:
         """A rate of every output, day by day and over all days of the file: many small jumps are one large one."""
-        expected = expected_rates(self.connection, self.known, successes, exposure)
+        expected = expected_rates(self.past, successes, exposure, len(self.cycle))
         if expected is None:
             return
-        self._expect(expected, math.log(RATE_MARGIN))
-        tested = f"""
-            select output_id, measured_on, least("{successes}", "{exposure}") as s, "{exposure}" as n, 1.0 as share,
-                0.0 as shift
-            from {self.facts} where "{exposure}" > 0 and "{successes}" is not null
-        """
-        # One pass over the rows gives both numbers of tests.
-        self.connection.execute(
-            f"""
-            create or replace temp table in_all as
-            select output_id, null::date as measured_on, sum(s) as s, sum(n) as n, sum(n * n) / sum(n) ** 2 as share,
-                0.0 as shift, count(*) as days
-            from ({tested}) group by output_id
-            """
+        spread = np.sqrt(expected.doubt + expected.noise)
+        far = float(np.exp((expected.centre + math.log(RATE_MARGIN) + _NEAR * spread).min() - _ROUNDING))
+        scan = scan_rate(self.file, successes, exposure, len(self.cycle), far=far, least=MIN_SUCCESSES)
+        same = _Same(successes, exposure, expected, RATE_MARGIN, expected.freedom)
+        day = self.file.where(scan.possible)
+        trials = day.values[exposure]
+        good = np.minimum(day.values[successes], trials)
+        yield _Suspects(
+            same,
+            output=day.output,
+            day=day.day,
+            value=good,
+            trials=trials,
+            size=_logit(good, trials),
+            centre=expected.centre[day.output],
+            spread=spread[day.output],
+            n_tests=int(scan.days.sum()),
         )
-        counted = self.connection.execute("select sum(days), count(*) filter (days > 1) from in_all").fetchone()
-        n_days, n_outputs = counted or (0, 0)
-        # Successes without a failure have no finite logit; half a failure is what the lenient side allows.
-        odds = "s / greatest(n - s, 0.5)"
-        for query, kind, n_tests in (
-            (f'{tested} and least("{successes}", "{exposure}") >= {MIN_SUCCESSES}', "rate of a day", n_days),
-            (f"select * from in_all where days > 1 and s >= {MIN_SUCCESSES}", "rate of an output", n_outputs),
-        ):
-            far = self._far(expected, query, odds, math.log(RATE_MARGIN), is_shared=kind == "rate of an output")
-            self._add(kind, successes, exposure, expected, far, int(n_tests or 0), expected.freedom)
-        self.connection.unregister("expected_outputs")
+        output = np.flatnonzero((scan.days > 1) & (scan.good >= MIN_SUCCESSES))
+        good, trials = scan.good[output], scan.trials[output]
+        # The noise of several days is that of one, by the share that each has in their trials.
+        noise = expected.noise[output] * scan.squares[output] / trials**2
+        yield _Suspects(
+            same,
+            output=output,
+            day=None,
+            value=good,
+            trials=trials,
+            size=_logit(good, trials),
+            centre=expected.centre[output],
+            spread=np.sqrt(expected.doubt[output] + noise),
+            n_tests=int((scan.days > 1).sum()),
+        )
 
-    def test_count(self, measure: str) -> None:
+    def of_count(self, measure: str) -> Iterator[_Suspects]:
         """A count of every output and day, and of every day over all outputs."""
-        expected = expected_counts(self.connection, self.known, measure)
+        expected = expected_counts(self.past, measure, self.cycle)
         if expected is None:
             return
-        self._expect(expected, math.log(COUNT_MARGIN))
-        tested = f"""
-            select output_id, measured_on, "{measure}" as s, 0.0 as n, 1.0 as share,
-                {expected.slope} * {AGE} as shift
-            from {self.facts} where "{measure}" > 0
-        """
-        days = self.connection.execute(
-            f"select measured_on, avg(s) as s, count(*) as n, min(shift) as shift from ({tested}) group by measured_on"
-        ).to_arrow_table()
-        n_tests = int(days["n"].to_numpy().sum())
-        least = float(days["shift"].to_numpy().min(initial=0.0))
-        query = f'{tested} and "{measure}" >= {MIN_COUNT}'
-        far = self._far(expected, query, "s", math.log(COUNT_MARGIN), least_shift=least)
-        self._add("count", measure, None, expected, far, n_tests, expected.freedom)
-        variance, n_known = day_spread(self.connection, self.known, measure, expected.slope)
+        spread = np.sqrt(expected.doubt + expected.noise)
+        least = self._least_shift(expected.slope)
+        far = (expected.centre + math.log(COUNT_MARGIN) + _NEAR * spread).min() + least - _ROUNDING
+        scan = scan_count(self.file, measure, far=max(MIN_COUNT, math.exp(far)))
+        day = self.file.where(scan.possible)
+        value = day.values[measure]
+        yield _Suspects(
+            _Same(measure, None, expected, COUNT_MARGIN, expected.freedom),
+            output=day.output,
+            day=day.day,
+            value=value,
+            trials=np.zeros(len(value)),
+            size=np.log(value),
+            centre=expected.centre[day.output] + self._shift(expected, day),
+            spread=spread[day.output],
+            n_tests=int(scan.outputs.sum()),
+        )
+        variance, n_known = day_spread(self.past, measure, self.cycle, expected)
         if n_known >= MIN_DAYS:
             freedom = min(expected.freedom, n_known - 1.0)
-            self._add("count of a day", measure, None, expected, self._far_days(expected, tested, days, variance),
-                      days.num_rows, freedom)  # fmt: skip
-        self.connection.unregister("expected_outputs")
+            yield self._of_days(_Same(measure, None, expected, DAY_MARGIN, freedom), scan, variance)
 
-    def _far_days(self, expected: Expected, tested: str, days: pa.Table, variance: float) -> pa.Table:
-        """The days on which the outputs together are not near to what is expected."""
+    def _of_days(self, same: _Same, scan: CountScan, variance: float) -> _Suspects:
+        """A count of every day over all outputs; `variance` is that of what the outputs of a day have in common."""
+        expected = same.expected
+        mean = scan.value / np.maximum(scan.outputs, 1)
         # A mean of logs is below the log of the mean, so most days are told to be near without a look at the outputs.
-        centre = self._least("centre", expected.centre)
-        highest = np.log(days["s"].to_numpy()) - days["shift"].to_numpy() - centre - math.log(DAY_MARGIN)
-        could_be = (highest > _NEAR * math.sqrt(variance)) & (days["s"].to_numpy() >= MIN_COUNT)
-        self.connection.register("wanted_days", days.filter(pa.array(could_be)).select(["measured_on"]))
-        found = self.connection.sql(
-            f"""
-            select null as output_id, measured_on, avg(s) as s, count(*)::double as n,
-                avg(shift + coalesce(centre, {expected.centre})) as centre,
-                {variance} + sum(coalesce(doubt, {expected.doubt}) + coalesce(noise, {expected.noise}))
-                    / count(*) ** 2 as variance,
-                (avg(ln(s) - shift - coalesce(centre, {expected.centre})) - {math.log(DAY_MARGIN)}) / sqrt(variance)
-                    as distance
-            from ({tested} and measured_on in (select measured_on from wanted_days))
-            left join expected_outputs using (output_id)
-            group by measured_on
-            order by measured_on
-            """
-        ).to_arrow_table()
-        self.connection.unregister("wanted_days")
-        return found.filter(pa.array((found["distance"].to_numpy() > _NEAR) & (found["s"].to_numpy() >= MIN_COUNT)))
+        ends = [expected.slope * weeks_of_age(scan.days, end) for end in (self.cycle.min(), self.cycle.max())]
+        with np.errstate(divide="ignore"):
+            highest = np.log(mean) - np.minimum(*ends) - expected.centre.min() - math.log(DAY_MARGIN)
+        days = np.flatnonzero((highest > _NEAR * math.sqrt(variance)) & (mean >= MIN_COUNT))
+        rows = np.flatnonzero(np.isin(self.file.day, scan.days[days])) if len(days) else days
+        some = self.file.where(rows)
+        some = some.where(some.values[same.measure] > 0)
+        place, n_outputs = np.searchsorted(scan.days[days], some.day), scan.outputs[days]
 
-    def _expect(self, expected: Expected, margin: float) -> None:
-        """Register what is expected, and from where on an output's day is not near to it."""
-        spread = np.sqrt(expected.outputs["doubt"].to_numpy() + expected.outputs["noise"].to_numpy())
-        far_from = expected.outputs["centre"].to_numpy() + margin + _NEAR * spread
-        outputs = expected.outputs.append_column("far_from", pa.array(far_from))
-        self.connection.register("expected_outputs", outputs)
+        def mean_of(column: np.ndarray) -> np.ndarray:
+            return np.bincount(place, column, len(days)) / n_outputs
 
-    def _least(self, column: str, without: float) -> float:
-        """The smallest number of a column of `expected_outputs` and of an output without a past."""
-        found = self.connection.execute(f"select min({column}) from expected_outputs").fetchone()
-        return min(without, float(found[0])) if found and found[0] is not None else without
-
-    def _far(
-        self,
-        expected: Expected,
-        tested: str,
-        size: str,
-        margin: float,
-        *,
-        least_shift: float = 0.0,
-        is_shared: bool = False,
-    ) -> pa.Table:
-        """Tests that are not near to what is expected; the log of `size` is what is compared.
-
-        Most rows are below what is far for any output, which takes neither a logarithm nor a look at the output. A
-        spread that is shared by several days is smaller; then the doubt alone is what there is at least.
-        """
-        far_from = self._least("far_from", expected.centre + margin)
-        if is_shared:
-            far_from = self._least("centre", expected.centre) + margin
-        score = f"ln({size}) - centre - {margin}"
-        return self.connection.sql(
-            f"""
-            with possible as (select * from ({tested}) where {size} > {math.exp(far_from + least_shift - _ROUNDING)}),
-            compared as (
-                select output_id, measured_on, s, n,
-                    shift + coalesce(centre, {expected.centre}) as centre,
-                    coalesce(doubt, {expected.doubt}) + coalesce(noise, {expected.noise}) * share as variance
-                from possible left join expected_outputs using (output_id)
-            )
-            select *, ({score}) / sqrt(variance) as distance from compared where ({score}) > {_NEAR} * sqrt(variance)
-            order by output_id, measured_on
-            """
-        ).to_arrow_table()
-
-    def _add(
-        self,
-        kind: str,
-        measure: str,
-        exposure: str | None,
-        expected: Expected,
-        found: pa.Table,
-        n_tests: int,
-        freedom: float,
-    ) -> None:
-        self.n_kinds += n_tests > 0
-        if not found.num_rows:
-            return
-        numbers = {name: found[name].to_numpy().astype(float) for name in ("s", "n", "centre", "variance", "distance")}
-        keys = list(zip(found["output_id"].to_pylist(), found["measured_on"].to_pylist(), strict=True))
-        self.suspects.append(
-            _Suspects(
-                kind=kind,
-                measure=measure,
-                exposure=exposure,
-                expected=expected,
-                keys=keys,
-                value=numbers["s"],
-                trials=numbers["n"],
-                centre=numbers["centre"],
-                distance=numbers["distance"],
-                spread=np.sqrt(numbers["variance"]),
-                freedom=freedom,
-                n_tests=n_tests,
-            )
+        doubt = mean_of(expected.doubt[some.output] + expected.noise[some.output]) / n_outputs
+        return _Suspects(
+            same,
+            output=None,
+            day=scan.days[days],
+            value=mean[days],
+            trials=n_outputs,
+            size=mean_of(np.log(some.values[same.measure])),
+            centre=mean_of(expected.centre[some.output] + self._shift(expected, some)),
+            spread=np.sqrt(variance + doubt),
+            n_tests=int((scan.outputs > 0).sum()),
         )
+
+    def _least_shift(self, slope: float) -> float:
+        """Not above the shift of any row of the file."""
+        day = self.file.day
+        if not len(day):
+            return 0.0
+        ends = weeks_of_age(np.array([day.min(), day.max()]), np.array([self.cycle.max(), self.cycle.min()]))
+        return float((slope * ends).min())
+
+    def _shift(self, expected: Expected, days: OutputDays) -> np.ndarray:
+        return expected.slope * weeks_of_age(days.day, self.cycle[days.output])
+
+    def add(self, kinds: Sequence[_Suspects]) -> None:
+        """Take tests of some kinds into account."""
+        self.n_kinds += sum(tests.n_tests > 0 for tests in kinds)
+        self.suspects += [far for far in (tests.far() for tests in kinds) if len(far)]
 
     # -- deciding ---------------------------------------------------------------------------------------------------
     def rejected(self) -> list[ImplausibleRow]:
         """The rows whose tests are rejected together, each once with its most improbable finding."""
         if not self.suspects:
             return []
-        sizes = [len(suspects.keys) for suspects in self.suspects]
-        ends = np.cumsum(sizes)
+        parts = np.split(np.arange(sum(map(len, self.suspects))), np.cumsum([len(one) for one in self.suspects])[:-1])
         # Holm on lower bounds of p-values rejects all that Holm on the p-values can; only those are worked out.
         p_values = np.concatenate([suspects.bounds() for suspects in self.suspects])
-        weights = np.concatenate([np.full(len(one.keys), 1 / one.n_tests) for one in self.suspects])
+        weights = np.concatenate([np.full(len(one), 1 / one.n_tests) for one in self.suspects])
         likely = holm(p_values, weights, ERROR_RATE, self.n_kinds)
-        for suspects, end, size in zip(self.suspects, ends, sizes, strict=True):
-            wanted = np.flatnonzero(likely[end - size : end])
-            p_values[end - size + wanted] = suspects.p_values(wanted)
+        for suspects, part in zip(self.suspects, parts, strict=True):
+            wanted = np.flatnonzero(likely[part])
+            p_values[part[wanted]] = suspects.p_values(wanted)
         p_values[~likely] = 1.0
         rejected = holm(p_values, weights, ERROR_RATE, self.n_kinds)
-        rows: dict[tuple[str, date], ImplausibleRow] = {}
-        for suspects, end, size in zip(self.suspects, ends, sizes, strict=True):
-            found = np.flatnonzero(rejected[end - size : end])
+        rows: dict[tuple[int, date], ImplausibleRow] = {}
+        for suspects, part in zip(self.suspects, parts, strict=True):
+            found = np.flatnonzero(rejected[part])
             if len(found):
-                for row in self._rows(suspects, found, p_values[end - size + found]):
-                    key = (row.output_id, row.measured_on)
+                for row in self._rows(suspects, found, p_values[part[found]]):
+                    key = (row.output, row.measured_on)
                     if key not in rows or row.p_value < rows[key].p_value:
                         rows[key] = row
         return [rows[key] for key in sorted(rows)]
 
     def _rows(self, suspects: _Suspects, found: np.ndarray, p_values: np.ndarray) -> list[ImplausibleRow]:
         """The rows behind rejected tests that say more than is known of their day."""
-        measure, exposure = f'"{suspects.measure}"', f'"{suspects.exposure}"' if suspects.exposure else None
-        raised = f"file.{measure} > coalesce(past.{measure}, 0)"
-        if exposure:
+        rows = _Behind(self.file, suspects, found, len(self.cycle))
+        before = _Behind(self.past, suspects, found, len(self.cycle)).said(suspects)
+        reasons = [suspects.finding(at).reason(float(p)) for at, p in zip(found.tolist(), p_values, strict=True)]
+        held = []
+        for (output, day), (test, value, trials) in rows.said(suspects).items():
+            _, value_before, trials_before = before.get((output, day), (0, math.nan, math.nan))
+            raised = value > (0.0 if math.isnan(value_before) else value_before)
             # A rate also rises when its exposure is taken back.
-            raised += f" or file.{measure} * past.{exposure} > past.{measure} * file.{exposure}"
-        keys = [suspects.keys[at] for at in found]
-        tests = pa.table(
-            {
-                "number": pa.array(range(len(keys)), pa.int64()),
-                "output_id": pa.array([key[0] for key in keys]),
-                "measured_on": pa.array([key[1] for key in keys], pa.date32()),
-            }
-        )
-        # Tests of one kind are all about an output and a day, about an output, or about a day.
-        names = ("output_id", "measured_on")
-        same = [name for name, key in zip(names, keys[0], strict=True) if key is not None]
-        self.connection.register("rejected_tests", tests)
-        behind = self.connection.execute(
-            f"""
-            select tests.number, file.output_id, file.measured_on, file.{measure},
-                {f"file.{exposure}" if exposure else "null"}
-            from {self.facts} as file
-            inner join rejected_tests as tests on {" and ".join(f"file.{name} = tests.{name}" for name in same)}
-            left join {self.known} as past
-                on past.output_id = file.output_id and past.measured_on = file.measured_on
-            where file.{measure} > 0 and ({raised})
-            """
-        ).fetchall()
-        self.connection.unregister("rejected_tests")
-        reasons = [_reason(suspects, int(at), float(p)) for at, p in zip(found, p_values, strict=True)]
-        return [
-            ImplausibleRow(
-                output_id=str(output_id),
-                measured_on=measured_on,
-                measure=suspects.measure,
-                found=f"{value:,.0f} of {trials:,.0f}" if exposure else f"{value:,.0f}",
-                reason=reasons[number],
-                p_value=float(p_values[number]),
-            )
-            for number, output_id, measured_on, value, trials in behind
-        ]
+            raised |= suspects.same.exposure is not None and value * trials_before > value_before * trials
+            if value > 0 and raised:
+                found_words = f"{value:,.0f} of {trials:,.0f}" if suspects.same.exposure else f"{value:,.0f}"
+                held.append(
+                    ImplausibleRow(
+                        output,
+                        _EPOCH + timedelta(days=day),
+                        suspects.same.measure,
+                        found_words,
+                        reasons[test],
+                        float(p_values[test]),
+                    )
+                )
+        return held
 
 
-def _reason(suspects: _Suspects, at: int, p_value: float) -> str:
-    """What was expected, how improbable what was found is, and what to do."""
-    value, trials, centre = suspects.value[at], suspects.trials[at], suspects.centre[at]
-    past = f"{suspects.expected.n_outputs:,} outputs and {suspects.expected.n_days:,} of their days"
-    if suspects.exposure:
-        when = "in all days of the file together" if suspects.keys[at][1] is None else "on this day"
-        words = (
-            f"{value:,.0f} {suspects.measure} of {trials:,.0f} {suspects.exposure} {when} are {value / trials:.2%}; "
-            f"expected about {1 / (1 + math.exp(-centre)):.2%}, from the output's own past and {past}"
-        )
-        margin = RATE_MARGIN
-    elif suspects.keys[at][0] is None:
-        words = (
-            f"{value:,.0f} {suspects.measure} per output on this day, over {trials:,.0f} outputs; expected about "
-            f"{math.exp(centre):,.0f}, from {past}"
-        )
-        margin = DAY_MARGIN
-    else:
-        words = (
-            f"{value:,.0f} {suspects.measure} in one day; expected about {math.exp(centre):,.0f}, from the output's "
-            f"own past and {past}"
-        )
-        margin = COUNT_MARGIN
-    return (
-        f"Held as implausible: {words}. Even if {margin:g} times as much were usual, so much has a probability of "
-        f"{_shown(p_value)}; of honest files, at most {ERROR_RATE:.0%} have a row held. "
-        "If it is true, `flywheel quarantine release` it; if not, `flywheel quarantine discard` it."
-    )
+class _Behind:
+    """The rows that some tests of one kind are about."""
 
+    def __init__(self, days: OutputDays, suspects: _Suspects, found: np.ndarray, n_outputs: int) -> None:
+        """Find them in one look at all rows."""
+        output = None if suspects.output is None else suspects.output[found].tolist()
+        day = None if suspects.day is None else suspects.day[found].tolist()
+        is_wanted = np.ones(len(days.day), bool)
+        if output is not None:
+            chosen = np.zeros(n_outputs, bool)
+            chosen[output] = True
+            is_wanted &= chosen[days.output]
+        if day is not None:
+            is_wanted &= np.isin(days.day, np.unique(day))
+        self.rows = days.where(np.flatnonzero(is_wanted))
+        keys = [(None if output is None else output[n], None if day is None else day[n]) for n in range(len(found))]
+        self.test_of = {key: number for number, key in enumerate(keys)}
+        self.by_output, self.by_day = output is not None, day is not None
 
-def _shown(p_value: float) -> str:
-    """Two digits, which do not depend on the order in which a database adds up."""
-    if p_value < 1e-12:
-        return "less than 1 in 1,000,000,000,000"
-    return f"1 in {int(float(f'{1 / p_value:.1e}')):,}"
+    def said(self, suspects: _Suspects) -> dict[tuple[int, int], tuple[int, float, float]]:
+        """By output and day: the number of the test, and what is said of the measure and its exposure."""
+        rows = self.rows
+        values = rows.values[suspects.same.measure].tolist()
+        trials = rows.values[suspects.same.exposure].tolist() if suspects.same.exposure else values
+        said = {}
+        for output, day, value, of in zip(rows.output.tolist(), rows.day.tolist(), values, trials, strict=True):
+            test = self.test_of.get((output if self.by_output else None, day if self.by_day else None))
+            if test is not None:
+                said[output, day] = (test, value, of)
+        return said

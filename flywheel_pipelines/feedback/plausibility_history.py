@@ -1,7 +1,7 @@
 """What is expected of an output, learned from its own past and from that of its flywheel.
 
-Here: sums over history in SQL, variance components from them by the method of moments, and per output an expected value
-with its spread. Not here: tests (`plausibility`), or which measurements are history (whoever calls).
+Here: sums over the past by output and day, variance components from them by the method of moments, and per output an
+expected value with its spread. Not here: tests (`plausibility`), or which measurements are the past (whoever calls).
 
 Both models have three levels: the flywheel, the output around it, the day around the output. An output without a past
 is expected to be like the flywheel's others; with every day it has, its own past counts for more.
@@ -11,21 +11,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import duckdb
 import numpy as np
-import pyarrow as pa
 from scipy.special import digamma, polygamma
+
+from flywheel_pipelines.feedback.plausibility_days import OutputDays, weeks_of_age
 
 MIN_OUTPUTS = 20
 """Outputs with a past below which nothing is tested: a spread from fewer is a guess."""
 MIN_DAYS = 14
 """Days of a feed's past below which its days are not tested: two turns of the week."""
+MIN_OUTPUTS_OF_A_DAY = 3
+"""Days with fewer outputs say nothing of the days: their mean is a matter of single outputs."""
 LEAST_SPREAD = 0.1
 """No output and no day is taken to be steadier than by a tenth, however steady the past looks."""
-AGE = "ln(1 + greatest(measured_on - cycle, 0) / 7.0)"
-"""Weeks since the output's cycle began, in logs, as SQL: what is new is read most."""
 STEEPEST = 3.0
-"""Slopes on AGE beyond this are an accident of a short past."""
+"""Slopes on age beyond this are an accident of a short past."""
 MOST_FREEDOM = 200.0
 """Above this many degrees of freedom Student's t and the normal agree to what matters here."""
 
@@ -35,25 +35,25 @@ class Expected:
     """What is expected of every output, on the scale of the test (logit of a rate, log of a count).
 
     Attributes:
-        outputs: columns output_id, centre (expected value), doubt (variance of the output's own level around it) and
-            noise (variance of a single day around the output's level), for outputs with a past.
-        centre, doubt, noise: the same for an output without a past.
+        centre: the expected value; by number of the output, shape (outputs,), as are the next two. An output without
+            a past has that of any output.
+        doubt: variance of the output's own level around it.
+        noise: variance of a single day around the output's level.
         freedom: degrees of freedom of the tests.
         n_outputs, n_days: how much past there is: outputs, and days of outputs.
-        slope: what AGE adds to the centre.
+        slope: what a unit of age (`weeks_of_age`) adds to the centre.
     """
 
-    outputs: pa.Table
-    centre: float
-    doubt: float
-    noise: float
+    centre: np.ndarray
+    doubt: np.ndarray
+    noise: np.ndarray
     freedom: float
     n_outputs: int
     n_days: int
     slope: float = 0.0
 
 
-def expected_rates(connection: duckdb.DuckDBPyConnection, known: str, successes: str, exposure: str) -> Expected | None:
+def expected_rates(past: OutputDays, successes: str, exposure: str, n_outputs: int) -> Expected | None:
     """Expected logits of a rate per output; None when there is too little history.
 
     The variance of rates between outputs and the intra-class correlation of the days of an output are moment
@@ -64,25 +64,19 @@ def expected_rates(connection: duckdb.DuckDBPyConnection, known: str, successes:
     under the result: digamma(a) - digamma(b), trigamma(a) + trigamma(b).
 
     Args:
-        connection: where `known` is.
-        known: relation with output_id and a column per measure, one row per output and day.
-        successes: column of the successes.
-        exposure: column of the trials.
+        past: what was said before.
+        successes: measure of the successes.
+        exposure: measure of the trials.
+        n_outputs: numbers that outputs may have.
     """
-    past = connection.execute(
-        f"""
-        select output_id, count(*) as days, sum(s) as s, sum(n) as n, sum(n * n) as nn, sum(s * s / n) as squares
-        from (
-            select output_id, least("{successes}", "{exposure}") as s, "{exposure}" as n
-            from {known} where "{exposure}" > 0 and "{successes}" is not null
-        )
-        group by output_id
-        order by output_id
-        """
-    ).to_arrow_table()
-    if past.num_rows < MIN_OUTPUTS:
+    known = past.where((past.values[exposure] > 0) & ~np.isnan(past.values[successes]))
+    trials = known.values[exposure]
+    good = np.minimum(known.values[successes], trials)
+    every = _by_output(known, n_outputs, np.ones(len(trials)), good, trials, trials**2, good**2 / trials)
+    there = np.flatnonzero(every[0])
+    if len(there) < MIN_OUTPUTS:
         return None
-    days, s, n, nn, squares = (past[name].to_numpy().astype(float) for name in ("days", "s", "n", "nn", "squares"))
+    days, s, n, nn, squares = every[:, there]
     share = s / n
     correlation = _within_correlation(days, share, n, nn, squares)
     design = 1 + (nn / n - 1) * correlation
@@ -90,24 +84,23 @@ def expected_rates(connection: duckdb.DuckDBPyConnection, known: str, successes:
     if middle <= 0:
         return None
     trust = middle * (1 - middle) / variance - 1
-    a, b = trust * middle + s / design, trust * (1 - middle) + (n - s) / design
-    usual = a / (a + b)
-    start = trust * np.array([middle, 1 - middle])
-    columns = {
-        "output_id": past["output_id"],
-        "centre": digamma(a) - digamma(b),
-        "doubt": polygamma(1, a) + polygamma(1, b),
-        "noise": _logit_noise(correlation, usual),
-    }
+    # An output without a past has the distribution between outputs and nothing to update it.
+    a, b = np.full(n_outputs, trust * middle), np.full(n_outputs, trust * (1 - middle))
+    a[there] += s / design
+    b[there] += (n - s) / design
     return Expected(
-        outputs=pa.table(columns),
-        centre=float(digamma(start[0]) - digamma(start[1])),
-        doubt=float(polygamma(1, start).sum()),
-        noise=float(_logit_noise(correlation, np.array([middle]))[0]),
-        freedom=min(past.num_rows - 1.0, MOST_FREEDOM),
-        n_outputs=past.num_rows,
+        centre=digamma(a) - digamma(b),
+        doubt=polygamma(1, a) + polygamma(1, b),
+        noise=_logit_noise(correlation, a / (a + b)),
+        freedom=min(len(there) - 1.0, MOST_FREEDOM),
+        n_outputs=len(there),
         n_days=int(days.sum()),
     )
+
+
+def _by_output(known: OutputDays, n_outputs: int, *columns: np.ndarray) -> np.ndarray:
+    """Sums of columns per output, shape (columns, outputs)."""
+    return np.array([np.bincount(known.output, column, n_outputs) for column in columns])
 
 
 def _within_correlation(
@@ -136,29 +129,31 @@ def _logit_noise(correlation: float, usual: np.ndarray) -> np.ndarray:
     return np.maximum(correlation / (usual * (1 - usual)), LEAST_SPREAD**2)
 
 
-def expected_counts(connection: duckdb.DuckDBPyConnection, known: str, measure: str) -> Expected | None:
+def expected_counts(past: OutputDays, measure: str, cycle: np.ndarray) -> Expected | None:
     """Expected logs of a count per output and day; None when there is too little history.
 
     Logs of counts are a random-effects model with one slope on the output's age (traffic comes when something is new)
     fitted within outputs, the variance components of the analysis of variance, and the best linear unbiased prediction
     of an output's level (Henderson 1975; Searle, Casella and McCulloch 1992, "Variance components", chapters 3 and 7).
     How heavy the tails are is measured: the degrees of freedom of Student's t are matched to the kurtosis of the past,
-    4 + 6 / excess. Arguments as in `expected_rates`; `known` has a column cycle, too; days without any count say
-    nothing.
+    4 + 6 / excess. Days without any count say nothing.
+
+    Args:
+        past: what was said before.
+        measure: what is counted.
+        cycle: the cycle of every output (days since 1970-01-01), shape (outputs,).
     """
-    slope = _slope_on_age(connection, known, measure)
-    past = connection.execute(
-        f"""
-        select output_id, count(*) as days,
-            sum(y) as y1, sum(y * y) as y2, sum(y * y * y) as y3, sum(y * y * y * y) as y4
-        from (select output_id, ln("{measure}") - {slope} * {AGE} as y from {known} where "{measure}" > 0)
-        group by output_id
-        order by output_id
-        """
-    ).to_arrow_table()
-    if past.num_rows < MIN_OUTPUTS:
+    n_outputs = len(cycle)
+    known = past.where(past.values[measure] > 0)
+    log = np.log(known.values[measure])
+    age = weeks_of_age(known.day, cycle[known.output])
+    slope = _slope_on_age(known, log, age, n_outputs)
+    y = log - slope * age
+    every = _by_output(known, n_outputs, np.ones(len(y)), y, y**2, y**3, y**4)
+    there = np.flatnonzero(every[0])
+    if len(there) < MIN_OUTPUTS:
         return None
-    days, y1, y2, y3, y4 = (past[name].to_numpy().astype(float) for name in ("days", "y1", "y2", "y3", "y4"))
+    days, y1, y2, y3, y4 = every[:, there]
     mean = y1 / days
     repeats = days.sum() - len(days)
     square = np.maximum(y2 - days * mean**2, 0.0)
@@ -175,38 +170,29 @@ def expected_counts(connection: duckdb.DuckDBPyConnection, known: str, measure: 
     excess = [_excess((mean - middle) ** 4, (mean - middle) ** 2, len(mean))]
     if many.any():
         excess.append(_excess(fourth[many], square[many], float(days[many].sum())))
-    columns = {
-        "output_id": past["output_id"],
-        "centre": middle + own * (mean - middle),
-        "doubt": between * (1 - own),
-        "noise": np.full(len(days), within),
-    }
+    centre, doubt = np.full(n_outputs, middle), np.full(n_outputs, between * (1 + 1 / len(days)))
+    centre[there] = middle + own * (mean - middle)
+    doubt[there] = between * (1 - own)
     return Expected(
-        outputs=pa.table(columns),
-        centre=middle,
-        doubt=between * (1 + 1 / len(days)),
-        noise=within,
-        freedom=min(past.num_rows - 1.0, MOST_FREEDOM, *(4 + 6 / max(value, 1e-3) for value in excess)),
-        n_outputs=past.num_rows,
+        centre=centre,
+        doubt=doubt,
+        noise=np.full(n_outputs, within),
+        freedom=min(len(there) - 1.0, MOST_FREEDOM, *(4 + 6 / max(value, 1e-3) for value in excess)),
+        n_outputs=len(there),
         n_days=int(days.sum()),
         slope=slope,
     )
 
 
-def _slope_on_age(connection: duckdb.DuckDBPyConnection, known: str, measure: str) -> float:
-    """How logs of counts change with AGE, by least squares within outputs; 0 where no output has two ages."""
-    found = connection.execute(
-        f"""
-        select coalesce(sum(ay - a * y / n) / nullif(sum(aa - a * a / n), 0), 0)
-        from (
-            select count(*) as n, sum(age) as a, sum(y) as y, sum(age * age) as aa, sum(age * y) as ay
-            from (select output_id, ln("{measure}") as y, {AGE} as age from {known} where "{measure}" > 0)
-            group by output_id
-        )
-        """
-    ).fetchone()
-    assert found is not None
-    return float(np.clip(found[0], -STEEPEST, STEEPEST))
+def _slope_on_age(known: OutputDays, log: np.ndarray, age: np.ndarray, n_outputs: int) -> float:
+    """How logs of counts change with age, by least squares within outputs; 0 where no output has two ages."""
+    every = _by_output(known, n_outputs, np.ones(len(log)), age, log, age**2, age * log)
+    n, a, y, aa, ay = every[:, every[0] > 0]
+    room = float((aa - a * a / n).sum())
+    # What is left of equal ages is rounding.
+    if room <= 1e-9 * max(float(aa.sum()), 1.0):
+        return 0.0
+    return float(np.clip((ay - a * y / n).sum() / room, -STEEPEST, STEEPEST))
 
 
 def _excess(fourth: np.ndarray, square: np.ndarray, n: float) -> float:
@@ -215,23 +201,16 @@ def _excess(fourth: np.ndarray, square: np.ndarray, n: float) -> float:
     return float(fourth.sum() / n / variance**2 - 3 - np.sqrt(24 / n)) if variance > 0 else 0.0
 
 
-def day_spread(connection: duckdb.DuckDBPyConnection, known: str, measure: str, slope: float) -> tuple[float, int]:
-    """Variance of what all outputs of a day have in common (in logs), and the number of days it is known from.
-
-    `connection` holds the table `expected_outputs` of `expected_counts`. Days with fewer than three outputs are
-    left out, since their mean is a matter of single outputs.
-    """
-    found = connection.execute(
-        f"""
-        select count(*), coalesce(avg(effect * effect), 0)
-        from (
-            select avg(ln("{measure}") - {slope} * {AGE} - centre) as effect
-            from {known} inner join expected_outputs using (output_id)
-            where "{measure}" > 0
-            group by measured_on
-            having count(*) >= 3
-        )
-        """
-    ).fetchone()
-    assert found is not None
-    return max(float(found[1]), LEAST_SPREAD**2), int(found[0])
+def day_spread(past: OutputDays, measure: str, cycle: np.ndarray, expected: Expected) -> tuple[float, int]:
+    """Variance of what all outputs of a day have in common (in logs), and the number of days it is known from."""
+    known = past.where(past.values[measure] > 0)
+    if not len(known.day):
+        return LEAST_SPREAD**2, 0
+    shift = expected.slope * weeks_of_age(known.day, cycle[known.output])
+    left = np.log(known.values[measure]) - shift - expected.centre[known.output]
+    of_day = known.day - known.day.min()
+    n_outputs = np.bincount(of_day)
+    told = n_outputs >= MIN_OUTPUTS_OF_A_DAY
+    effects = np.bincount(of_day, left)[told] / n_outputs[told]
+    variance = float((effects**2).mean()) if len(effects) else 0.0
+    return max(variance, LEAST_SPREAD**2), len(effects)

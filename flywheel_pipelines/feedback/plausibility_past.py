@@ -1,4 +1,4 @@
-"""The past of a feed, as the plausibility rule wants it: what is known per output and day, one column per measure.
+"""The past of a feed, as the plausibility rule wants it: what is known per output and day, by measure.
 
 Here: which part of the ledger is the past of a file, and its latest values. Not here: the rule (`plausibility`).
 
@@ -12,12 +12,13 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from flywheel_pipelines.feedback.feeds.metric_facts import Column, Rows, last_rows, side_by_side
+from flywheel_pipelines.feedback.plausibility_days import OutputDays
+from flywheel_pipelines.lake.files import read_file
 from flywheel_pipelines.lake.store import CycleWindow, Lake, LedgerFile
 from flywheel_pipelines.lake.tables import METRIC_LEDGER
 
@@ -30,7 +31,7 @@ _READERS = 2
 
 def past_of(
     lake: Lake, flywheel: str, feed: str, cycles: Collection[date], measures: Sequence[str], numbers: dict[str, int]
-) -> pa.Table | None:
+) -> tuple[OutputDays, list[date]] | None:
     """What the feed said before about the cycles of a file and LOOKBACK_DAYS before them; None when it said nothing.
 
     Only the partitions of those cycles are opened, and of these the batches of the feed, so that the cost does not grow
@@ -46,8 +47,8 @@ def past_of(
         numbers: the number of each output; those of the past that it lacks are added, each with the next number.
 
     Returns:
-        Columns output_id (its number), cycle, measured_on and one per measure (null where it was not reported), one row
-        per output and day, the latest recorded value of each.
+        The latest recorded value of each output, day and measure; and the cycles of the outputs that were added to
+        `numbers`, in the order of their numbers.
     """
     if not cycles:
         return None
@@ -58,47 +59,54 @@ def past_of(
     rank = {
         batch_id: at for at, batch_id in enumerate(headers.filter(pc.field("feed") == feed)["batch_id"].to_pylist())
     }
-    wanted = [file for file in files if file.batch_id in rank]
+    wanted = sorted((file for file in files if file.batch_id in rank), key=lambda file: rank[file.batch_id])
     if not wanted:
         return None
     with ThreadPoolExecutor(_READERS) as pool:
         read = list(pool.map(_read, wanted))
-    rows = [
-        _numbered(file, table, rank[file.batch_id], measures, numbers) for file, table in zip(wanted, read, strict=True)
-    ]
-    columns = ", ".join(
-        f'arg_max(value, said) filter (where measure = {at}) as "{measure}"' for at, measure in enumerate(measures)
-    )
-    with duckdb.connect() as connection:
-        connection.register("ledger", pa.concat_tables(rows))
-        return connection.execute(
-            f"select output_id, cycle, measured_on, {columns} from ledger group by all"
-        ).to_arrow_table()
+    known, added = len(numbers), []
+    parts = []
+    for file, table in zip(wanted, read, strict=True):
+        parts.append(_arrays(table, measures, numbers))
+        added += [file.cycle] * (len(numbers) - known - len(added))
+    return _latest(parts, measures), added
 
 
 def _read(file: LedgerFile) -> pa.Table:
-    # Not by the names of its folders, which are columns already.
-    return pq.ParquetFile(file.path, read_dictionary=list(_TEXTS)).read(columns=list(_COLUMNS))
+    return read_file(METRIC_LEDGER, file.path, _COLUMNS, dictionaries=_TEXTS)
 
 
-def _numbered(
-    file: LedgerFile, table: pa.Table, rank: int, measures: Sequence[str], numbers: dict[str, int]
-) -> pa.Table:
-    """The rows of one file with numbers for texts; `said` orders them by when they were recorded."""
+def _arrays(table: pa.Table, measures: Sequence[str], numbers: dict[str, int]) -> dict[str, np.ndarray]:
+    """The rows of one file in the order of the file that they came from, with numbers for texts."""
     place = {measure: at for at, measure in enumerate(measures)}
-    output = _coded(table["output_id"], lambda name: numbers.setdefault(name, len(numbers)))
-    measure = _coded(table["measure"], lambda name: place.get(name, -1))
-    said = np.int64(rank << 40) + table["source_row"].to_numpy()
-    return pa.table(
-        {
-            "output_id": pa.array(output, pa.int32()),
-            "cycle": pa.repeat(pa.scalar(file.cycle, pa.date32()), table.num_rows),
-            "measured_on": table["measured_on"],
-            "measure": pa.array(measure, pa.int32()),
-            "value": table["value"],
-            "said": pa.array(said, pa.int64()),
-        }
-    )
+    arrays = {
+        "output": _coded(table["output_id"], lambda name: numbers.setdefault(name, len(numbers))),
+        "measure": _coded(table["measure"], lambda name: place.get(name, -1)),
+        "day": table["measured_on"].cast(pa.int32()).to_numpy(),
+        "value": table["value"].to_numpy(),
+    }
+    said = table["source_row"].to_numpy()
+    of = arrays["measure"]
+    if ((np.diff(said) < 0) & (np.diff(of) == 0)).any():
+        order = np.argsort(said, kind="stable")
+        arrays = {name: array[order] for name, array in arrays.items()}
+    return arrays
+
+
+def _latest(parts: Sequence[dict[str, np.ndarray]], measures: Sequence[str]) -> OutputDays:
+    """Of rows in the order of their recording, the last of each output, day and measure."""
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    output, day = whole["output"], whole["day"]
+    first_day = int(day.min())
+    n_days = int(day.max()) - first_day + 1
+    keys = output.astype(np.int64) * n_days + (day - first_day)
+    n_keys = (int(output.max()) + 1) * n_days
+    columns = []
+    for number, measure in enumerate(measures):
+        mine = np.flatnonzero(whole["measure"] == number)
+        at = mine[last_rows(keys[mine], n_keys)]
+        columns.append(Column(measure, Rows(at, output, day, at), whole["value"]))
+    return side_by_side(columns)
 
 
 def _coded(column: pa.ChunkedArray, number_of: Callable[[str], int]) -> np.ndarray:

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from flywheel_pipelines.feedback.feeds.batch import Days
+from flywheel_pipelines.lake.files import LakeFile
 from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.lake.tables import BATCHES, METRIC_LEDGER, METRIC_REPLACEMENTS
 
@@ -86,12 +86,9 @@ def _cycles_with(lake: Lake, flywheel: str, batch_id: str, days: Days) -> Iterat
 
 
 def _has_day_in(path: Path, days: Days) -> bool:
-    with pq.ParquetFile(path) as file:
-        place = file.schema_arrow.names.index("measured_on")
-        groups = [file.metadata.row_group(number).column(place).statistics for number in range(file.num_row_groups)]
-        if all(group is not None and group.has_min_max for group in groups) and not any(
-            group.min <= days[1] and group.max >= days[0] for group in groups
-        ):
+    with LakeFile(METRIC_LEDGER, path) as file:
+        ranges = file.ranges("measured_on")
+        if ranges is not None and not any(first <= days[1] and last >= days[0] for first, last in ranges):
             return False
-        rows = file.read(columns=["measured_on"])
+        rows = file.read(["measured_on"])
     return rows.filter((pc.field("measured_on") >= days[0]) & (pc.field("measured_on") <= days[1])).num_rows > 0

@@ -15,7 +15,7 @@ from flywheel_pipelines.llm.answer_schema import AnswerCheck
 from flywheel_pipelines.llm.batch_calls import BatchCalls, BatchState
 from flywheel_pipelines.llm.batch_records import InFlight
 from flywheel_pipelines.llm.dialect import EndpointMemory, Terms
-from flywheel_pipelines.llm.journal import Ended, JournalRequest, JournalTry, Outcome, describe
+from flywheel_pipelines.llm.journal_entries import Ended, JournalRequest, JournalTry, Outcome, describe
 from flywheel_pipelines.llm.ledger import row_of
 from flywheel_pipelines.llm.payload import chat_body
 from flywheel_pipelines.llm.pricing import cost_of

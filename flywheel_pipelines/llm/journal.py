@@ -1,7 +1,7 @@
 """The write-ahead log of one cycle's requests: what was sent, before it is sent; what came back, before it is used.
 
-Here: durable storage, the lock that keeps two runs off one cycle, and what a killed run left. Not here: what the
-entries mean for the lake (`ledger`), and sending (`asking`, `batch`).
+Here: durable storage, the lock that keeps two runs off one cycle, and what a killed run left. Not here: the entries and
+their form (`journal_entries`), what they mean for the lake (`ledger`), and sending (`asking`, `batch`).
 
 One SQLite file per cycle, in WAL mode with synchronous=FULL: a commit is on disk when it returns (SQLite's words on the
 pragma). A single thread writes, and takes everything that is waiting into one row, so that many requests share one
@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import json
 import os
 import queue
 import sqlite3
@@ -22,14 +21,14 @@ import threading
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
-from datetime import date, datetime
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Self
 
-from flywheel_pipelines.chat import ChatRequest
 from flywheel_pipelines.errors import FlywheelError
+from flywheel_pipelines.llm.journal_entries import Entry, JournalRequest, Reading, Writing
 
 SCHEMA = """
 create table if not exists about (name text primary key, value text not null);
@@ -41,97 +40,11 @@ class JournalError(FlywheelError):
     """The journal of a cycle cannot be used now."""
 
 
-@dataclass(frozen=True)
-class Asked:
-    """A request is about to be sent for the first time in this run. Saying it twice does nothing."""
-
-    request: ChatRequest
-    mode: Literal["live", "batch"] = "live"
-
-
-@dataclass(frozen=True)
-class Sent:
-    """A try is about to be sent: recorded first, so that no request goes out unrecorded. Tries count from 1."""
-
-    key: str
-    number: int
-    form: str
-    at: datetime
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a try. `result` is one word (answered, rate_limited, timeout, ...), `detail` says more.
-
-    Tokens are None where the endpoint did not count them; `cost` (US dollars) is None without them or without a price.
-    """
-
-    result: str
-    detail: str = ""
-    status: int | None = None
-    seconds: float | None = None
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    cached_tokens: int | None = None
-    cost: float | None = None
-
-
-@dataclass(frozen=True)
-class Returned:
-    """A try came to an end."""
-
-    key: str
-    number: int
-    outcome: Outcome
-
-
-@dataclass(frozen=True)
-class Withdrawn:
-    """A try that was recorded, and then not sent after all."""
-
-    key: str
-    number: int
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A request came to an end in this run. `answer` is the valid answer as JSON text, `error` why there is none."""
-
-    key: str
-    status: Literal["answered", "failed"]
-    answer: str | None = None
-    error: str | None = None
-    latency: float = 0.0
-
-
-Entry = Asked | Sent | Returned | Withdrawn | Ended
-
-
-@dataclass(frozen=True)
-class JournalTry:
-    """One try as the journal holds it; no outcome means that the run ended while it was under way."""
-
-    number: int
-    form: str
-    sent_at: str
-    outcome: Outcome | None
-
-
-@dataclass(frozen=True)
-class JournalRequest:
-    """One request as the journal holds it. `asked` has the fields that `describe` gives."""
-
-    key: str
-    asked: dict[str, Any]
-    tries: tuple[JournalTry, ...] = ()
-    ended: Ended | None = None
-
-
 @dataclass
 class _Waiting:
-    """Entries as JSON, and who waits for them to be on disk: a thread, or a task of an event loop."""
+    """Entries, and who waits for them to be on disk: a thread, or a task of an event loop."""
 
-    entries: list[str]
+    entries: Sequence[Entry]
     done: Future[None] | asyncio.Future[None]
     loop: asyncio.AbstractEventLoop | None = None
 
@@ -144,10 +57,15 @@ class Journal:
         self.path = path
         self._lock = lock
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        # Rows are long, of several requests each: small pages would be long chains, slow to write and to clear.
+        self._connection.execute("pragma page_size = 32768")
         self._connection.execute("pragma journal_mode = wal")
         self._connection.execute("pragma synchronous = full")
         self._connection.executescript(SCHEMA)
         self._connection.execute("insert or ignore into about values ('id', ?)", (uuid.uuid4().hex,))
+        self._writing = Writing()
+        self._reading, self._n_read = Reading(), 0
+        self._reader: threading.Thread | None = None
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write_groups, name=f"journal {path.stem}", daemon=True)
         self._writer.start()
@@ -190,28 +108,38 @@ class Journal:
     def write(self, *entries: Entry) -> None:
         """Store entries, together; they are on disk when this returns."""
         done: Future[None] = Future()
-        self._waiting.put(_Waiting([_encoded(entry) for entry in entries], done))
+        self._waiting.put(_Waiting(entries, done))
         done.result()
 
     async def store(self, *entries: Entry) -> None:
         """Store entries, together, without blocking the event loop; they are on disk when this returns."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
-        self._waiting.put(_Waiting([_encoded(entry) for entry in entries], done, loop))
+        self._waiting.put(_Waiting(entries, done, loop))
         await done
 
     def clear(self) -> None:
         """Forget everything: it is in the lake. What comes next is another batch, even if it says the same."""
+        self._wait_for_reader()
+        self._writing, self._reading, self._n_read = Writing(), Reading(), 0
+        # Not flushed by itself, which takes as long as a hundred answers: if a power cut undid it, the same batch would
+        # be landed again, and the lake knows it by its name. The next entry that is written flushes this, too.
+        self._connection.execute("pragma synchronous = off")
         self._connection.execute("begin immediate")
         self._connection.execute("delete from groups")
         self._connection.execute("update about set value = ? where name = 'id'", (uuid.uuid4().hex,))
         self._connection.execute("commit")
+        self._connection.execute("pragma synchronous = full")
 
     def close(self) -> None:
         """Finish writing and give the lock back; a journal with nothing in it leaves no file."""
         self._waiting.put(None)
         self._writer.join()
+        self._wait_for_reader()
         is_empty = not self._connection.execute("select exists (select 1 from groups)").fetchone()[0]
+        if is_empty:
+            # Closing moves what was written into a file that is removed next: there is nothing to be flushed.
+            self._connection.execute("pragma synchronous = off")
         self._connection.close()
         if is_empty:
             for suffix in (".sqlite", ".sqlite-wal", ".sqlite-shm", ".lock"):
@@ -238,11 +166,15 @@ class Journal:
             if group:
                 _tell(group, self._write_group(group))
 
-    def _write_group(self, group: Sequence[_Waiting]) -> JournalError | None:
-        entries = ",".join(entry for waiting in group for entry in waiting.entries)
+    def _write_group(self, group: Sequence[_Waiting]) -> Exception | None:
+        """Why the group is not on disk, or None. Whatever goes wrong here is told to those who wait for it."""
         try:
-            self._connection.execute("insert into groups (entries) values (?)", (f"[{entries}]",))
-        except sqlite3.Error as error:
+            entries = self._writing.group(entry for waiting in group for entry in waiting.entries)
+            self._connection.execute("insert into groups (entries) values (?)", (entries,))
+        except Exception as error:
+            self._writing = Writing()
+            if not isinstance(error, sqlite3.Error):
+                return error
             return JournalError(
                 f"{self.path}: cannot be written ({error}). Free disk space and run again; what was answered is kept."
             )
@@ -260,44 +192,35 @@ class Journal:
         """How much is in it: groups are only ever added, until it is cleared."""
         return self._connection.execute("select count(*) from groups").fetchone()[0]
 
+    def read_ahead(self) -> None:
+        """Read what is there so far, in a thread; `requests` goes on from there.
+
+        For the moments in which the last answers are waited for: the reading of a large run takes as long as some.
+        """
+        self._wait_for_reader()
+        self._reader = threading.Thread(target=self._read_on, name=f"read {self.path.stem}", daemon=True)
+        self._reader.start()
+
     def requests(self) -> list[JournalRequest]:
         """Everything in the journal, by key."""
-        asked: dict[str, dict[str, Any]] = {}
-        tries: dict[str, dict[int, JournalTry]] = {}
-        ends: dict[str, Ended] = {}
-        for (group,) in self._connection.execute("select entries from groups order by number"):
-            for kind, body in json.loads(group):
-                key = body["key"]
-                if kind == "asked":
-                    asked.setdefault(key, body["asked"])
-                elif kind == "sent":
-                    one = JournalTry(body["number"], body["form"], body["at"], None)
-                    tries.setdefault(key, {})[one.number] = one
-                elif kind == "returned":
-                    one = tries[key][body["number"]]
-                    tries[key][one.number] = replace(one, outcome=Outcome(**body["outcome"]))
-                elif kind == "withdrawn":
-                    del tries[key][body["number"]]
-                else:
-                    ends[key] = Ended(**body)
-        return [
-            JournalRequest(key, asked[key], tuple(tries.get(key, {}).values()), ends.get(key)) for key in sorted(asked)
-        ]
+        self._wait_for_reader()
+        self._read_on()
+        return self._reading.requests()
+
+    def _wait_for_reader(self) -> None:
+        if self._reader is not None:
+            self._reader.join()
+            self._reader = None
+
+    def _read_on(self) -> None:
+        # One at a time, since the writer may be at work meanwhile.
+        following = "select number, entries from groups where number > ? order by number limit 1"
+        while (found := self._connection.execute(following, (self._n_read,)).fetchone()) is not None:
+            self._reading.add(found[1])
+            self._n_read = found[0]
 
 
-def _encoded(entry: Entry) -> str:
-    """One entry as JSON. ASCII, since what endpoints say in errors need not be valid text."""
-    if isinstance(entry, Asked):
-        return json.dumps(["asked", {"key": entry.request.key, "asked": describe(entry.request, entry.mode)}])
-    if isinstance(entry, Sent):
-        body = {"key": entry.key, "number": entry.number, "form": entry.form, "at": entry.at.isoformat()}
-        return json.dumps(["sent", body])
-    if isinstance(entry, Returned):
-        return json.dumps(["returned", {"key": entry.key, "number": entry.number, "outcome": vars(entry.outcome)}])
-    return json.dumps(["withdrawn" if isinstance(entry, Withdrawn) else "ended", vars(entry)])
-
-
-def _tell(group: Sequence[_Waiting], error: JournalError | None) -> None:
+def _tell(group: Sequence[_Waiting], error: Exception | None) -> None:
     """Wake whoever waits; one call per event loop, however many of its tasks wait."""
     by_loop: dict[asyncio.AbstractEventLoop, list[_Waiting]] = {}
     for waiting in group:
@@ -311,7 +234,7 @@ def _tell(group: Sequence[_Waiting], error: JournalError | None) -> None:
             loop.call_soon_threadsafe(_resolve, waiters, error)
 
 
-def _resolve(waiters: Sequence[_Waiting], error: JournalError | None) -> None:
+def _resolve(waiters: Sequence[_Waiting], error: Exception | None) -> None:
     for waiting in waiters:
         if waiting.done.done():
             continue
@@ -319,22 +242,6 @@ def _resolve(waiters: Sequence[_Waiting], error: JournalError | None) -> None:
             waiting.done.set_result(None)
         else:
             waiting.done.set_exception(error)
-
-
-def describe(request: ChatRequest, mode: str = "live") -> dict[str, Any]:
-    """What the ledger keeps of a request, besides its key."""
-    return {
-        "brief_id": request.brief_id,
-        "arm": request.arm,
-        "variant": request.variant,
-        "attempt": request.attempt,
-        "model": request.model,
-        "prompt_version": request.prompt_version,
-        "mode": mode,
-        "messages": json.dumps(
-            [{"role": message.role, "content": message.content} for message in request.messages], ensure_ascii=False
-        ),
-    }
 
 
 def _locked(path: Path) -> int | None:

@@ -15,7 +15,8 @@ import pyarrow as pa
 from flywheel_pipelines.chat import Answer, Usage
 from flywheel_pipelines.lake.store import CycleWindow, Lake, content_hash
 from flywheel_pipelines.lake.tables import LLM_REQUESTS
-from flywheel_pipelines.llm.journal import Journal, JournalRequest, JournalTry
+from flywheel_pipelines.llm.journal import Journal
+from flywheel_pipelines.llm.journal_entries import JournalRequest, JournalTry
 from flywheel_pipelines.llm.pricing import BYTES_PER_TOKEN, TOKENS_PER_MESSAGE, Experience
 
 INTERRUPTED = "interrupted"

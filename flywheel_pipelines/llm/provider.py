@@ -7,6 +7,7 @@ offline writer that stands in when there is no provider (`offline`).
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -110,7 +111,9 @@ class Provider:
 
         n = max(1, min(MOST_CLIENTS, concurrency // CONNECTIONS_PER_CLIENT))
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
-        certificates = httpx2.create_ssl_context()
+        # Reading the machine's certificates takes longer than making all clients, and plain http has no use for them.
+        is_plain = urlsplit(self.url).scheme == "http"
+        certificates = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if is_plain else httpx2.create_ssl_context()
         return [
             self.client(
                 is_async=True,

@@ -23,7 +23,8 @@ from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.llm.answer_schema import AnswerCheck
 from flywheel_pipelines.llm.budget import Purse
 from flywheel_pipelines.llm.dialect import EndpointMemory, Terms
-from flywheel_pipelines.llm.journal import Asked, Ended, Journal, Outcome, Returned, Sent, Withdrawn
+from flywheel_pipelines.llm.journal import Journal
+from flywheel_pipelines.llm.journal_entries import Asked, Ended, Outcome, Returned, Sent, Withdrawn
 from flywheel_pipelines.llm.payload import chat_body
 from flywheel_pipelines.llm.pricing import Experience, cost_of, worst_cost
 from flywheel_pipelines.llm.provider import Provider
@@ -89,7 +90,7 @@ class Run:
         self._ready = asyncio.Semaphore(settings.concurrency + max(2, settings.concurrency // 2))
         self._stop = asyncio.Event()
         self._error: BaseException | None = None
-        self._was_heard = False
+        self._was_heard = self._is_ending = False
 
     async def ask(self, requests: Sequence[ChatRequest]) -> None:
         """Bring every request to its end.
@@ -132,6 +133,10 @@ class Run:
                     self._end_run(error)
                 if self._on_done:
                     self._on_done(len(self.answers) + len(self.failures))
+        if not self._is_ending:
+            # Nothing is left to begin with: while the last answers are under way there is time to read the others.
+            self._is_ending = True
+            self._journal.read_ahead()
 
     # -- one request ------------------------------------------------------------------------------------------------
     async def _ask_one(self, life: _Life, sender: Sender) -> None:

@@ -14,6 +14,8 @@ import pyarrow as pa
 
 from flywheel_pipelines.lake.tables import GENERATED_OUTPUTS
 from flywheel_pipelines.production.identity import output_id, uniform
+from flywheel_pipelines.production.outputs import in_order_of
+from flywheel_pipelines.spec import Better
 
 
 def outputs_from_archive(
@@ -24,6 +26,7 @@ def outputs_from_archive(
     cycle: date,
     prompt_version: str,
     reference_ids: Sequence[str],
+    better: Better = "higher",
 ) -> pa.Table:
     """Outputs of one cycle (contract `generated_outputs`).
 
@@ -35,7 +38,7 @@ def outputs_from_archive(
         by_brief[row["brief_id"]].append({**row, "predicted": float(score)})
     outputs = []
     for brief_id, rows in by_brief.items():
-        ranked = sorted(rows, key=lambda row: _preference(row, flywheel, cycle))
+        ranked = sorted(rows, key=lambda row: _preference(row, flywheel, cycle, better))
         ranks = {row["candidate_id"]: rank for rank, row in enumerate(ranked, start=1)}
         for variant, row in enumerate(rows):
             outputs.append(
@@ -64,6 +67,6 @@ def outputs_from_archive(
     return pa.Table.from_pylist(outputs, schema=GENERATED_OUTPUTS.schema)
 
 
-def _preference(row: dict[str, object], flywheel: str, cycle: date) -> tuple[float, float]:
+def _preference(row: dict[str, object], flywheel: str, cycle: date, better: Better) -> tuple[float, float]:
     draw = uniform("tie", flywheel, cycle, row["brief_id"], row["candidate_id"])
-    return -float(str(row["predicted"])), draw
+    return in_order_of(float(str(row["predicted"])), better), draw

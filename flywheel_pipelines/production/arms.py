@@ -14,10 +14,11 @@ import pyarrow as pa
 
 from flywheel_pipelines.lake.tables import PUBLISHED_OUTPUTS
 from flywheel_pipelines.production.identity import uniform
-from flywheel_pipelines.spec import ArmsSpec
+from flywheel_pipelines.spec import ABLATIONS, ArmsSpec
 
 FLYWHEEL, CONTROL, CHALLENGER = "flywheel", "control", "challenger"
-ARMS = (FLYWHEEL, CONTROL, CHALLENGER)
+NO_REFERENCES, NO_GUIDELINES, NO_SELECTION = ABLATIONS
+ARMS = (FLYWHEEL, CONTROL, CHALLENGER, *ABLATIONS)
 BEST, EXPLORED, DRAWN, ALL = "best", "explored", "drawn", "all"
 
 
@@ -25,14 +26,29 @@ def arms_of(brief_id: str, arms: ArmsSpec, *, flywheel: str, cycle: date) -> tup
     """The arms that answer a brief: by hash of (flywheel, cycle, brief), so a rerun never reassigns.
 
     One uniform draw decides. The control takes the low end and the challenger the high end, so that a change of one
-    share moves no brief in or out of the other.
+    share moves no brief in or out of the other; ablation arms stand above the control, in the order of `ABLATIONS`, and
+    take their briefs from the flywheel alone. Within briefs each ablation arm has a draw of its own.
     """
     draw = uniform("arm", flywheel, cycle, brief_id)
-    is_control = arms.control != "off" and draw < arms.control
-    is_challenger = draw >= 1 - arms.challenger
+    control = 0.0 if arms.control == "off" else arms.control
+    is_control, is_challenger = draw < control, draw >= 1 - arms.challenger
+    declared = [(arm, arms.ablations[arm]) for arm in ABLATIONS if arm in arms.ablations]
     if arms.comparison == "within_brief":
-        return (FLYWHEEL, *([CONTROL] if is_control else []), *([CHALLENGER] if is_challenger else []))
-    return (CONTROL,) if is_control else (CHALLENGER,) if is_challenger else (FLYWHEEL,)
+        switched_off = [arm for arm, share in declared if uniform("arm", flywheel, cycle, brief_id, arm) < share]
+        return (
+            FLYWHEEL,
+            *([CONTROL] if is_control else []),
+            *([CHALLENGER] if is_challenger else []),
+            *switched_off,
+        )
+    if is_control or is_challenger:
+        return (CONTROL,) if is_control else (CHALLENGER,)
+    top = control
+    for arm, share in declared:
+        top += share
+        if draw < top:
+            return (arm,)
+    return (FLYWHEEL,)
 
 
 def publish(
@@ -50,10 +66,11 @@ def publish(
     Only outputs that are neither blocked nor superseded go out; a brief without any publishes nothing (`unanswered`
     counts them). An arm chooses among the outputs that were written for it, and among those written for no arm.
 
-    Flywheel and challenger publish the best-ranked of K candidates with probability 1 - e + e/K and each other with
-    e/K, e being `explore`: with probability e one of all K is drawn, and that row says `explored`, also where the draw
-    fell on the best. The control draws one of its K outputs, each with probability 1/K; with `publish_all` all K go
-    out, each with weight 1/K, which measures the expected value of that draw without its noise.
+    Flywheel, challenger and ablation arms publish the best-ranked of K candidates with probability 1 - e + e/K and
+    each other with e/K, e being `explore`: with probability e one of all K is drawn, and that row says `explored`,
+    also where the draw fell on the best. The control, unless it fits all segments, and the arm without selection
+    draw one of their K outputs, each with probability 1/K; with `publish_all` all K of the control go out, each
+    with weight 1/K, which measures the expected value of that draw without its noise.
 
     `already` holds what the cycle published before. Where an arm answered a brief with an output of the present
     attempt, those rows stay as they are: completing a run that failed in part only adds briefs.
@@ -73,8 +90,8 @@ def publish(
             # The first attempt's draws are those from before there were attempts.
             again = [candidates[0]["attempt"]] if candidates[0]["attempt"] > 1 else []
             place = (flywheel, cycle, brief_id, *again)
-            if arm == CONTROL:
-                published.extend(_drawn(candidates, place, publish_all=publish_all))
+            if arm == NO_SELECTION or (arm == CONTROL and not arms.pools_segments):
+                published.extend(_drawn(candidates, arm, place, publish_all=publish_all))
             else:
                 published.append(_chosen(candidates, arm, place, explore))
     return pa.Table.from_pylist(published, schema=PUBLISHED_OUTPUTS.schema)
@@ -111,15 +128,17 @@ def _chosen(candidates: Sequence[dict[str, Any]], arm: str, place: Sequence[obje
     return _row(chosen, arm, weight=1.0, probability=probability, choice=EXPLORED if explored else BEST)
 
 
-def _drawn(candidates: Sequence[dict[str, Any]], place: Sequence[object], *, publish_all: bool) -> list[dict[str, Any]]:
+def _drawn(
+    candidates: Sequence[dict[str, Any]], arm: str, place: Sequence[object], *, publish_all: bool
+) -> list[dict[str, Any]]:
     """The treadmill's choice: one at random, or all of them by weight."""
     share = 1 / len(candidates)
     if publish_all:
-        return [_row(output, CONTROL, weight=share, probability=share, choice=ALL) for output in candidates]
+        return [_row(output, arm, weight=share, probability=share, choice=ALL) for output in candidates]
     # Ranks must not leak into the draw, so the outputs stand in the order of their ids.
     by_id = sorted(candidates, key=lambda row: row["output_id"])
-    drawn = by_id[int(uniform("control", *place) * len(by_id))]
-    return [_row(drawn, CONTROL, weight=1.0, probability=share, choice=DRAWN)]
+    drawn = by_id[int(uniform(arm, *place) * len(by_id))]
+    return [_row(drawn, arm, weight=1.0, probability=share, choice=DRAWN)]
 
 
 def _row(output: dict[str, Any], arm: str, *, weight: float, probability: float, choice: str) -> dict[str, Any]:

@@ -5,10 +5,18 @@ Here: briefs of existing candidates, and briefs that were handed in. Not here: r
 
 from __future__ import annotations
 
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
 import pyarrow as pa
 
 from flywheel_pipelines.lake.tables import BRIEFS
 
+OWN = ("locale", "segment")
+"""What a brief says of itself; everything else is a field."""
+TITLE_LIMIT = 120
 _NOT_SAID = {"locale": None, "fields": None}
 
 
@@ -38,13 +46,62 @@ def latest_candidates(candidates: pa.Table) -> pa.Table:
     return pa.Table.from_pylist(list(latest.values()), schema=candidates.schema)
 
 
-def briefs_from_ledger(ledger: pa.Table) -> pa.Table:
+def briefs_from_ledger(ledger: pa.Table, each: Mapping[str, Sequence[str]] | None = None) -> pa.Table:
     """The briefs of one cycle (contract `briefs`), sorted by id: the latest recorded row of each.
 
     `ledger` follows the contract `brief_ledger`. Of rows recorded at one instant the one further down its file counts.
+    With `each`, every brief is wanted once for each combination of its values (`one_of_each`).
     """
     latest: dict[str, dict[str, object]] = {}
     for row in sorted(ledger.to_pylist(), key=lambda row: (row["recorded_at"], row["source_row"])):
         latest[row["brief_id"]] = {name: row[name] for name in ("brief_id", "segment", "title", "locale", "fields")}
-    rows = [{**latest[brief_id], "n_candidates": 0} for brief_id in sorted(latest)]
-    return pa.Table.from_pylist(rows, schema=BRIEFS.schema)
+    return wanted_briefs(latest.values(), each or {})
+
+
+def briefs_from_outputs(published: pa.Table, briefs: pa.Table) -> list[dict[str, Any]]:
+    """What another flywheel published in a cycle, as briefs: one for each output, called by the output's id.
+
+    Args:
+        published: its rows of `published_outputs`.
+        briefs: its rows of `briefs`, for the languages.
+
+    Returns:
+        Briefs with the output's text as their field `article`, and its first line as their title.
+    """
+    locales = dict(zip(briefs["brief_id"].to_pylist(), briefs["locale"].to_pylist(), strict=True))
+    found = {row["output_id"]: row for row in published.to_pylist()}
+    return [
+        {
+            "brief_id": output_id,
+            "segment": row["segment"],
+            "title": next((line for line in row["text"].splitlines() if line.strip()), output_id)[:TITLE_LIMIT],
+            "locale": locales.get(row["brief_id"]),
+            "fields": json.dumps({"article": row["text"]}, ensure_ascii=False),
+        }
+        for output_id, row in sorted(found.items())
+    ]
+
+
+def wanted_briefs(rows: Iterable[Mapping[str, Any]], each: Mapping[str, Sequence[str]]) -> pa.Table:
+    """The briefs of one cycle (contract `briefs`), sorted by id, each once for every combination of `each`."""
+    wanted = [brief for row in rows for brief, _ in one_of_each(row, each)]
+    made = [{**brief, "n_candidates": 0} for brief in sorted(wanted, key=lambda brief: str(brief["brief_id"]))]
+    return pa.Table.from_pylist(made, schema=BRIEFS.schema)
+
+
+def one_of_each(
+    brief: Mapping[str, Any], each: Mapping[str, Sequence[str]]
+) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
+    """The brief once for each combination of values, and the values: `lamp` in `locale: [en, de]` is two briefs.
+
+    Their ids end in the values (`lamp.de`). `locale` and `segment` are the brief's own; other names become fields of
+    the brief, in place of what the file says.
+    """
+    for combination in itertools.product(*each.values()):
+        values = dict(zip(each, combination, strict=True))
+        one = {**brief, "brief_id": ".".join([brief["brief_id"], *combination])}
+        one |= {name: values[name] for name in OWN if name in values}
+        own = {name: value for name, value in values.items() if name not in OWN}
+        if own:
+            one["fields"] = json.dumps({**json.loads(brief["fields"] or "{}"), **own}, ensure_ascii=False)
+        yield one, values

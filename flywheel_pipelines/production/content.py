@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 Path = tuple[str | int, ...]
@@ -20,6 +20,23 @@ def in_schema_order(content: Any, schema: Mapping[str, Any] | None) -> Any:
     Half surrogate pairs in its texts become U+FFFD: no file could hold them.
     """
     return _ordered(content, schema or {}, schema or {})
+
+
+def in_fields(content: Any, names: Collection[str], change: Callable[[str], str]) -> Any:
+    """The content with the texts of the fields of these names changed, at whatever depth."""
+    if isinstance(content, Mapping):
+        return {
+            key: change(part) if key in names and isinstance(part, str) else in_fields(part, names, change)
+            for key, part in content.items()
+        }
+    return [in_fields(part, names, change) for part in content] if isinstance(content, list) else content
+
+
+def without_fields(content: Any, names: Collection[str]) -> Any:
+    """The content without the fields of these names, at whatever depth."""
+    if isinstance(content, Mapping):
+        return {key: without_fields(part, names) for key, part in content.items() if key not in names}
+    return [without_fields(part, names) for part in content] if isinstance(content, list) else content
 
 
 def readable_text(content: Any) -> str:
@@ -37,6 +54,16 @@ def readable_text(content: Any) -> str:
     return content.strip() if isinstance(content, str) else json.dumps(content)
 
 
+def labelled_text(content: Any) -> str:
+    """The content as lines of `field: value`, for outputs that are data more than prose; parts of parts with dots.
+
+    Lists of plain values stand on one line, empty parts and nulls leave no trace. A single field stands without label.
+    """
+    if not isinstance(content, Mapping) or len(content) < 2:
+        return readable_text(content)
+    return "\n".join(f"{name}: {value}" for name, value in _labelled(content, "") if value)
+
+
 def leaves(content: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     """Every plain value with the keys and positions (from 0) that lead to it."""
     if isinstance(content, Mapping):
@@ -47,6 +74,19 @@ def leaves(content: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
             yield from leaves(part, (*path, position))
     else:
         yield path, content
+
+
+def _labelled(content: Any, name: str) -> Iterator[tuple[str, str]]:
+    if isinstance(content, Mapping):
+        for key, part in content.items():
+            yield from _labelled(part, f"{name}.{key}" if name else key)
+    elif isinstance(content, list) and not _is_flat(content):
+        for number, part in enumerate(content, start=1):
+            yield from _labelled(part, f"{name}.{number}")
+    elif isinstance(content, list):
+        yield name, ", ".join(filter(None, map(readable_text, content)))
+    else:
+        yield name, readable_text(content)
 
 
 def _ordered(content: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:

@@ -40,6 +40,7 @@ def build_manifest(
     gap_allowed: bool,
     control_prompt_version: str,
     challenger_prompt_version: str | None = None,
+    ablation_prompt_versions: Mapping[str, str] | None = None,
     output_schema: Mapping[str, Any] | None = None,
     attempt: int = 1,
 ) -> pa.Table:
@@ -52,6 +53,7 @@ def build_manifest(
         gap_allowed: whether someone opened the cycle although its predecessor was never closed.
         control_prompt_version: version of the treadmill's prompt.
         challenger_prompt_version: version of the prompt on trial; None without one.
+        ablation_prompt_versions: versions of the prompts without references and without guidelines, by arm.
         output_schema: JSON Schema of an output; None for plain text. Its keys keep their order: texts are read in it.
         attempt: how often the cycle's outputs were produced on purpose, from 1.
     """
@@ -59,6 +61,7 @@ def build_manifest(
         **asdict(carried),
         "control_prompt_version": control_prompt_version,
         "challenger_prompt_version": challenger_prompt_version,
+        **{f"{arm}_prompt_version": version for arm, version in (ablation_prompt_versions or {}).items()},
         "model": spec.producer.model if isinstance(spec.producer, LlmProducer) else None,
         "output_schema": json.dumps(output_schema, ensure_ascii=False) if output_schema is not None else None,
         "attempt": attempt,

@@ -28,6 +28,7 @@ from flywheel_pipelines.production.content import leaves
 
 TRACKING_TAG = "output_id"
 FIXED_COLUMNS = (TRACKING_TAG, "brief_id", "segment", "locale", "export", "exported_at", "is_simulated", "text")
+PEOPLE_COLUMNS = ("brief_id", "segment", "title", "why", "draft")
 _FORMULA = re.compile(r"[=+\-@\t\r\n]")
 # JSON allows these three as they are, but many readers of lines break at them.
 _LINE_BREAKS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
@@ -110,11 +111,55 @@ def export_rows(
     return Export(ordered, facts, sum(row["export"] == number for row in ordered))
 
 
+def rows_for_people(published: pa.Table, generated: pa.Table, briefs: pa.Table) -> list[dict[str, Any]]:
+    """Briefs that nothing went out for, which a person answers: why, and the best draft, in order of brief.
+
+    Args:
+        published: the cycle's rows of `published_outputs`.
+        generated: its rows of `generated_outputs`.
+        briefs: its rows of `briefs`.
+
+    Returns:
+        Rows with PEOPLE_COLUMNS; briefs that nobody wrote for have no draft, and say so.
+    """
+    answered = set(published["brief_id"].to_pylist())
+    drafts: dict[str, dict[str, Any]] = {}
+    for row in sorted(generated.to_pylist(), key=lambda row: (row["brief_id"], row["rank"], row["output_id"])):
+        if not row["is_superseded"]:
+            drafts.setdefault(row["brief_id"], row)
+    rows = []
+    for brief in sorted(briefs.to_pylist(), key=lambda row: row["brief_id"]):
+        if brief["brief_id"] in answered:
+            continue
+        draft = drafts.get(brief["brief_id"])
+        rows.append(
+            {
+                "brief_id": brief["brief_id"],
+                "segment": brief["segment"],
+                "title": brief["title"],
+                "why": draft["blocked"] if draft else "no draft: the request was not answered",
+                "draft": draft["text"] if draft else None,
+            }
+        )
+    return rows
+
+
+def write_for_people(folder: Path, flywheel: str, cycle: date, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write `<folder>/<flywheel>/<cycle>.people.csv`, whole or not at all; where all is answered, a header alone."""
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(PEOPLE_COLUMNS)
+    writer.writerows([_cell(row[name]) for name in PEOPLE_COLUMNS] for row in rows)
+    path = folder / flywheel / f"{cycle}.people.csv"
+    write_whole(path, lines.getvalue().encode())
+    return path
+
+
 def write_outbox(folder: Path, flywheel: str, cycle: date, rows: Sequence[Mapping[str, Any]]) -> tuple[Path, Path]:
     """Write `<folder>/<flywheel>/<cycle>.csv` and `.jsonl`, each whole or not at all; equal rows give equal bytes."""
     paths = folder / flywheel / f"{cycle}.csv", folder / flywheel / f"{cycle}.jsonl"
     for path, text in zip(paths, (csv_text(rows), jsonl_text(rows)), strict=True):
-        _write_whole(path, text.encode())
+        write_whole(path, text.encode())
     return paths
 
 
@@ -221,8 +266,8 @@ def _cell(value: Any) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _write_whole(path: Path, data: bytes) -> None:
-    """Under a temporary name first, then renamed, so that whoever watches the folder never reads half a file."""
+def write_whole(path: Path, data: bytes) -> None:
+    """Write under a temporary name, then rename, so that whoever watches the folder never reads half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".writing-{uuid.uuid4().hex}")
     try:

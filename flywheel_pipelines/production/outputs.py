@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -17,18 +17,35 @@ import pyarrow.compute as pc
 from flywheel_pipelines.chat import Answer
 from flywheel_pipelines.errors import ContractError
 from flywheel_pipelines.lake.tables import GENERATED_OUTPUTS
-from flywheel_pipelines.production.content import in_schema_order, readable_text
+from flywheel_pipelines.production.content import (
+    in_fields,
+    in_schema_order,
+    labelled_text,
+    readable_text,
+    without_fields,
+)
+from flywheel_pipelines.production.guardrails import SoftScore
+from flywheel_pipelines.production.html_text import sanitised, text_of_html
 from flywheel_pipelines.production.identity import output_id, uniform
 from flywheel_pipelines.production.planning import PlannedRequest
+from flywheel_pipelines.spec import Better
 
 PRODUCER = "llm"
 
 
-def outputs_from_answers(planned: Sequence[PlannedRequest], answers: Iterable[Answer]) -> pa.Table:
+def outputs_from_answers(
+    planned: Sequence[PlannedRequest],
+    answers: Iterable[Answer],
+    *,
+    html: Collection[str] = (),
+    hidden: Collection[str] = (),
+    is_labelled: bool = False,
+) -> pa.Table:
     """The outputs of one attempt (contract `generated_outputs`), one per answered request, in the order planned.
 
-    A request without an answer has no row. Nothing is blocked yet, `predicted` is 0 and ranks are draws; `judged` and
-    `ranked` fill them in.
+    Fields named in `html` are sanitised, and the text has what a reader sees of them; those named in `hidden` stay out
+    of the text; with `is_labelled` its parts stand behind their names. A request without an answer has no row. Nothing
+    is blocked yet, `predicted` is 0 and ranks are draws; `judged` and `ranked` fill them in.
 
     Raises:
         ContractError: an answer belongs to no planned request.
@@ -40,19 +57,36 @@ def outputs_from_answers(planned: Sequence[PlannedRequest], answers: Iterable[An
             f"{len(unknown)} answer(s) belong to no request of this cycle, the first with key {unknown[0]}. "
             "The briefs or the prompts changed after the requests were planned; plan them again."
         )
-    rows = [_row(plan, by_key[plan.request.key]) for plan in planned if plan.request.key in by_key]
+    rows = [
+        _row(plan, by_key[plan.request.key], html, hidden, is_labelled)
+        for plan in planned
+        if plan.request.key in by_key
+    ]
     table = pa.Table.from_pylist(rows, schema=GENERATED_OUTPUTS.schema)
     return ranked(table, [0.0] * len(rows)) if rows else table
 
 
-def judged(outputs: pa.Table, reasons: Sequence[str | None]) -> pa.Table:
-    """The outputs with the guardrails' verdict: one reason per row, None where it may go out."""
-    return _with_column(outputs, "blocked", list(reasons))
+def judged(
+    outputs: pa.Table, reasons: Sequence[str | None], scores: Sequence[SoftScore | None] | None = None
+) -> pa.Table:
+    """The outputs with the guardrails' verdict: one reason per row, None where it may go out; and their soft scores."""
+    table = _with_column(outputs, "blocked", list(reasons))
+    found = scores or [None] * outputs.num_rows
+    table = _with_column(table, "soft_score", [one and one.mean for one in found])
+    return _with_column(table, "soft_scores", [one and json.dumps(one.by_goal) for one in found])
 
 
-def ranked(outputs: pa.Table, predicted: Sequence[float]) -> pa.Table:
-    """The outputs with a prediction per row, and ranked by it within brief, arm and attempt.
+def in_order_of(predicted: float, better: Better) -> float:
+    """What to sort by so that the best prediction comes first; predictions say what value a metric will have."""
+    return -predicted if better == "higher" else predicted
 
+
+def ranked(
+    outputs: pa.Table, predicted: Sequence[float], better: Better = "higher", *, goal_weight: float = 0.0
+) -> pa.Table:
+    """The outputs with a prediction per row, and ranked by it within brief, arm and attempt, the best first.
+
+    A soft score adds `goal_weight` times itself to how good the prediction says the output is; the prediction stands.
     Those that are not blocked come first, equal predictions in the order of a draw; blocked ones are ranked after them.
     """
     rows = [{**row, "predicted": float(score)} for row, score in zip(outputs.to_pylist(), predicted, strict=True)]
@@ -60,7 +94,13 @@ def ranked(outputs: pa.Table, predicted: Sequence[float]) -> pa.Table:
     for row in rows:
         groups[row["brief_id"], row["arm"], row["attempt"]].append(row)
     for group in groups.values():
-        group.sort(key=lambda row: (row["blocked"] is not None, -row["predicted"], uniform("tie", row["output_id"])))
+        group.sort(
+            key=lambda row: (
+                row["blocked"] is not None,
+                in_order_of(row["predicted"], better) - goal_weight * (row["soft_score"] or 0.0),
+                uniform("tie", row["output_id"]),
+            )
+        )
         for rank, row in enumerate(group, start=1):
             row["rank"] = rank
     table = _with_column(outputs, "predicted", [row["predicted"] for row in rows])
@@ -80,9 +120,13 @@ def superseded_by(earlier: pa.Table, present: pa.Table, attempt: int) -> pa.Tabl
     return pa.concat_tables([kept, present.select(GENERATED_OUTPUTS.columns).cast(GENERATED_OUTPUTS.schema)])
 
 
-def _row(plan: PlannedRequest, answer: Answer) -> dict[str, object]:
+def _row(
+    plan: PlannedRequest, answer: Answer, html: Collection[str], hidden: Collection[str], is_labelled: bool
+) -> dict[str, object]:
     request = plan.request
+    text_of = labelled_text if is_labelled else readable_text
     content = in_schema_order(answer.content, request.schema)
+    content = in_fields(content, html, sanitised)
     return {
         "output_id": output_id(request.flywheel, request.cycle, request.brief_id, _variant_key(plan)),
         "brief_id": request.brief_id,
@@ -91,12 +135,14 @@ def _row(plan: PlannedRequest, answer: Answer) -> dict[str, object]:
         "variant": request.variant,
         "attempt": request.attempt,
         "is_superseded": False,
-        "text": readable_text(content),
+        "text": text_of(in_fields(without_fields(content, hidden), html, text_of_html)),
         "content": json.dumps(content, ensure_ascii=False),
         "producer": PRODUCER,
         "model": request.model,
         "request_key": request.key,
         "blocked": None,
+        "soft_score": None,
+        "soft_scores": None,
         "candidate_id": None,
         "prompt_version": request.prompt_version,
         "reference_ids": list(plan.reference_ids),

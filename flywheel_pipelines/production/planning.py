@@ -16,10 +16,10 @@ import pyarrow as pa
 
 from flywheel_pipelines.chat import ChatRequest
 from flywheel_pipelines.errors import FlywheelError
-from flywheel_pipelines.production.arms import ARMS, CONTROL, arms_of
+from flywheel_pipelines.production.arms import ARMS, CONTROL, FLYWHEEL, NO_SELECTION, arms_of
 from flywheel_pipelines.production.rendering import RenderedPrompt, estimated_tokens, messages_for
 from flywheel_pipelines.prompt_text import Reference
-from flywheel_pipelines.spec import ArmsSpec, LlmProducer
+from flywheel_pipelines.spec import ABLATIONS, ArmsSpec, LlmProducer
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,10 @@ def plan_requests(
 ) -> list[PlannedRequest]:
     """Every request of one attempt at a cycle.
 
-    The control arm gets the baseline prompt, without references, and one candidate per brief: the treadmill. The other
-    arms get `variants` candidates. The same arguments give the same requests with the same keys.
+    The control arm gets the baseline prompt, without references, and one candidate per brief: the treadmill; or, where
+    it is to fit all segments, what the flywheel gets, with the best references of all segments together. The other
+    arms get `variants` candidates; ablation arms as many as the flywheel would, since only one thing is switched off.
+    The same arguments give the same requests with the same keys.
 
     Args:
         briefs: rows of `briefs`, in any order.
@@ -77,15 +79,14 @@ def plan_requests(
     planned: list[PlannedRequest] = []
     for brief in sorted(briefs.to_pylist(), key=lambda row: (row["segment"], row["brief_id"])):
         for arm in arms_of(brief["brief_id"], arms, flywheel=flywheel, cycle=cycle):
-            prompt = _prompt_of(arm, prompts, cycle)
-            rendered = messages_for(
-                prompt.frame,
-                () if arm == CONTROL else prompt.references,
-                brief,
-                max_prompt_tokens=producer.max_prompt_tokens,
-            )
+            is_pooled = arm == CONTROL and arms.pools_segments
+            prompt = _prompt_of(FLYWHEEL if is_pooled else arm, prompts, cycle)
+            rendered = _rendered(prompt, arm, brief, producer, is_pooled=is_pooled)
             shown = tuple(reference.reference_id for reference in rendered.shown)
-            for variant in range(1 if arm == CONTROL else n_variants(rendered, producer)):
+            counted = rendered
+            if arm in ABLATIONS:
+                counted = _rendered(_prompt_of(FLYWHEEL, prompts, cycle), FLYWHEEL, brief, producer)
+            for variant in range(1 if arm == CONTROL and not is_pooled else n_variants(counted, producer)):
                 request = ChatRequest(
                     flywheel=flywheel,
                     cycle=cycle,
@@ -98,6 +99,15 @@ def plan_requests(
                 )
                 planned.append(PlannedRequest(request, brief["segment"], brief["locale"], shown, rendered.n_dropped))
     return sorted(planned, key=lambda plan: ARMS.index(plan.request.arm))
+
+
+def _rendered(
+    prompt: PromptInUse, arm: str, brief: Mapping[str, Any], producer: LlmProducer, *, is_pooled: bool = False
+) -> RenderedPrompt:
+    references = () if arm == CONTROL and not is_pooled else prompt.references
+    return messages_for(
+        prompt.frame, references, brief, max_prompt_tokens=producer.max_prompt_tokens, is_pooled=is_pooled
+    )
 
 
 def n_variants(rendered: RenderedPrompt, producer: LlmProducer) -> int:
@@ -125,6 +135,9 @@ def _shared_by_all(manifest: Mapping[str, Any], producer: LlmProducer, cycle: da
 
 
 def _prompt_of(arm: str, prompts: Mapping[str, PromptInUse], cycle: date) -> PromptInUse:
+    if arm == NO_SELECTION:
+        # Only the choice among its candidates differs.
+        return _prompt_of(FLYWHEEL, prompts, cycle)
     if arm not in prompts:
         raise FlywheelError(
             f"Cycle {cycle} assigns briefs to the arm {arm}, but has no prompt for it (prompts: "

@@ -18,6 +18,7 @@ from typing import Any
 
 from flywheel_pipelines.chat import Message
 from flywheel_pipelines.errors import FlywheelError
+from flywheel_pipelines.passages import PASSAGES, passage_lines, passages_in
 from flywheel_pipelines.prompt_text import (
     BRIEF_LABEL,
     BRIEF_SLOT,
@@ -53,7 +54,12 @@ class RenderedPrompt:
 
 
 def messages_for(
-    frame: str, references: Sequence[Reference], brief: Mapping[str, Any], *, max_prompt_tokens: int
+    frame: str,
+    references: Sequence[Reference],
+    brief: Mapping[str, Any],
+    *,
+    max_prompt_tokens: int,
+    is_pooled: bool = False,
 ) -> RenderedPrompt:
     """The system and the user message for one brief.
 
@@ -61,6 +67,7 @@ def messages_for(
         frame: a prompt with BRIEF_SLOT and, when it has references, REFERENCES_SLOT.
         references: the whole corpus; those of the brief's segment are shown, best first.
         brief: a row of the contract `briefs`.
+        is_pooled: show the best of all segments instead, as many as a segment has.
         max_prompt_tokens: most tokens of both messages, by `estimated_tokens`; the weakest references give way first.
 
     Raises:
@@ -72,7 +79,8 @@ def messages_for(
             f"The prompt's frame has no place for the brief ({BRIEF_SLOT}). Add it to the prompt template."
         )
     system, rest = split_frame(frame)
-    candidates = references_for(references, str(brief["segment"])) if REFERENCES_SLOT in frame else []
+    chosen = best_of_all(references) if is_pooled else references_for(references, str(brief["segment"]))
+    candidates = chosen if REFERENCES_SLOT in frame else []
     shown = sorted(candidates, key=lambda reference: reference.rank)
     while True:
         user = _filled(rest, shown, brief)
@@ -106,9 +114,13 @@ def references_for(references: Sequence[Reference], segment: str) -> list[Refere
     """
     ranked = sorted(references, key=lambda reference: reference.rank)
     own = [reference for reference in ranked if reference.segment == segment]
-    if own or not ranked:
-        return own
-    return ranked[: max(Counter(reference.segment for reference in ranked).values())]
+    return own or best_of_all(ranked)
+
+
+def best_of_all(references: Sequence[Reference]) -> list[Reference]:
+    """The best references whatever their segment, as many as the best-furnished segment has."""
+    ranked = sorted(references, key=lambda reference: reference.rank)
+    return ranked[: max(Counter(reference.segment for reference in ranked).values(), default=0)]
 
 
 def split_frame(frame: str) -> tuple[str, str]:
@@ -141,7 +153,11 @@ def brief_text(brief: Mapping[str, Any]) -> str:
 
 
 def _indented(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+    if passages := passages_in({PASSAGES: value}):
+        # An id before each, for citations to name.
+        text = passage_lines(passages)
+    else:
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
     return "\n  ".join(line.rstrip() for line in text.strip().splitlines())
 
 

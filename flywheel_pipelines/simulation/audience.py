@@ -22,7 +22,7 @@ import pyarrow as pa
 from flywheel_pipelines.cycles import Cadence, shift_cycle
 from flywheel_pipelines.production.identity import uniform
 from flywheel_pipelines.simulation.audience_export import Export, broken_ways, damaged
-from flywheel_pipelines.simulation.market import SOURCE, AudienceKind, MarketSettings, Response, Traffic, World
+from flywheel_pipelines.simulation.market import SOURCE, Amount, AudienceKind, MarketSettings, Response, Traffic, World
 from flywheel_pipelines.simulation.market_preferences import (
     Preferences,
     brief_effect,
@@ -93,16 +93,17 @@ class Audience:
             seed: of all draws.
             world: lively, or flat: the same people without any preference, so that nothing can be learned.
             cadence: how long a cycle lasts.
-            settings: sizes of all effects.
-            choices: the options a text may have; the grammar of the offline writer when left out.
-            read: which options a text has, from the text alone; the reader of that grammar when left out.
+            settings: sizes of all effects; the kind's when left out.
+            choices: the options a text may have; the kind's, or the grammar of the offline writer, when left out.
+            read: which options a text has, from the text alone; the kind's, or the reader of that grammar.
         """
         from flywheel_pipelines.llm.offline import grammar
 
         self.kind, self.seed, self.world, self.cadence = kind, seed, world, cadence
-        self.settings = settings or MarketSettings()
-        self.preferences = Preferences(choices or grammar.CHOICES, seed=seed, world=world, settings=self.settings)
-        self.read = read or grammar.read_choices
+        self.settings = settings or kind.settings
+        options = choices or kind.choices or grammar.CHOICES
+        self.preferences = Preferences(options, seed=seed, world=world, settings=self.settings)
+        self.read = read or kind.read or grammar.read_choices
         self._seen: dict[str, SeenOutput] = {}
         self._reactions: dict[str, Reactions] = {}
 
@@ -181,7 +182,25 @@ class Audience:
                 shares = (1 - sum(response.late), *response.late)
                 late[response.measure] = own.multinomial(counts, shares).T
                 bots[response.measure] = own.binomial(visits, response.bots)
+                for amount in response.amounts:
+                    clean[amount.measure] = self._amounts(amount, output, counts, liking)
+                    bots[amount.measure] = np.zeros_like(trials)
+            for amount in traffic.amounts:
+                clean[amount.measure] = self._amounts(amount, output, trials, liking)
+                bots[amount.measure] = np.zeros_like(trials)
         return Reactions(clean, late, bots, found_after if is_visited else 0)
+
+    def _amounts(self, amount: Amount, output: SeenOutput, trials: np.ndarray, liking: float) -> np.ndarray:
+        """What the trials of each day add up to, as whole numbers."""
+        own = generator(self.seed, amount.measure, output.output_id)
+        center = math.log(amount.typical) + amount.appeal * liking
+        days = []
+        for n_trials in trials:
+            drawn = np.exp(own.normal(center, amount.spread, int(n_trials)))
+            if amount.between is not None:
+                drawn = np.clip(np.rint(drawn), *amount.between)
+            days.append(round(float(drawn.sum())))
+        return np.array(days)
 
     def _cycles_until_the_filter(self, published: date) -> int:
         """Cycles until the first run of the bot filter that takes an output into account.
@@ -213,14 +232,22 @@ class Audience:
         return rng.multinomial(total, weights)
 
     # -- what is reported -------------------------------------------------------------------------------------------
-    def export(self, cycle: date) -> Export:
+    def export(self, cycle: date, measures: Sequence[str] | None = None, *, in_cells: bool = True) -> Export:
         """The rows that arrive between the end of the previous cycle and the end of this one.
 
         New outputs come with all their days; of earlier ones, the days whose counts have changed since: late responses,
         and what bots caused, taken back. A count is always the whole count of that day, never a difference. Rows that
         arrived damaged come again. Shown the same outputs, the rows are the same.
+
+        Args:
+            cycle: the cycle.
+            measures: those that one of several reports holds; None: all.
+            in_cells: see `broken_ways`.
         """
-        columns = ("output_id", "date", *self.kind.measures, "source")
+        reported = self.kind.measures if measures is None else tuple(measures)
+        places = [self.kind.measures.index(name) for name in reported]
+        ways = broken_ways(self.kind, reported, in_cells=in_cells)
+        columns = ("output_id", "date", *reported, "source")
         rows: list[tuple[str, ...]] = []
         broken = []
         for output in self.seen:
@@ -228,10 +255,10 @@ class Audience:
             if age is None:
                 continue
             for day, counts, is_damaged in self._report(output, age):
-                row = (output.output_id, day.isoformat(), *map(str, counts), SOURCE)
+                row = (output.output_id, day.isoformat(), *(str(counts[place]) for place in places), SOURCE)
                 if is_damaged:
                     draw = uniform(self.seed, "way", output.output_id, day, age)
-                    row, problem = damaged(row, columns, broken_ways(self.kind), draw, len(rows) + 1)
+                    row, problem = damaged(row, columns, ways, draw, len(rows) + 1)
                     broken.append(problem)
                 rows.append(row)
         return Export(cycle, columns, tuple(rows), tuple(broken))

@@ -75,14 +75,25 @@ def write_export(path: Path | str, export: Export, headers: Mapping[str, str] | 
     return True
 
 
-def broken_ways(kind: AudienceKind) -> tuple[Way, ...]:
-    """The ways in which a report of this kind arrives damaged; every one of them is told from a good row."""
+def broken_ways(kind: AudienceKind, measures: Sequence[str] | None = None, *, in_cells: bool = True) -> tuple[Way, ...]:
+    """The ways in which a report of this kind arrives damaged; every one of them is told from a good row.
+
+    Args:
+        kind: the kind of audience.
+        measures: what the report holds; None: all that the kind reports.
+        in_cells: whether a count stands in a cell, and so can be wrong; else it is the number of cases or events.
+    """
     traffic = kind.traffic[0]
     exposure, success = traffic.measure, traffic.responses[0].measure
-    return (
+    of_tag_and_day: tuple[Way, ...] = (
         ("output_id", "the tracking tag is cut off", lambda row, names: _changed(row, names, "output_id", row[0][:-1])),
         ("output_id", "the tracking tag is missing", lambda row, names: _changed(row, names, "output_id", "")),
         ("date", "there is no such day", lambda row, names: _changed(row, names, "date", f"{row[1][:4]}-02-30")),
+    )
+    if not in_cells or not {exposure, success} <= set(kind.measures if measures is None else measures):
+        return of_tag_and_day
+    return (
+        *of_tag_and_day,
         (exposure, "negative", lambda row, names: _changed(row, names, exposure, "-1")),
         (exposure, "not a number", lambda row, names: _changed(row, names, exposure, "n/a")),
         (

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -20,11 +21,12 @@ from flywheel_pipelines.loop.writing import OFFLINE_MODEL
 QUIET: Mapping[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
-def load_definitions() -> dg.Definitions:
-    """Everything below `defs/`; imported when a run needs it, since loading reads every flywheel's YAML."""
+def load_definitions(recipe: Path | None = None) -> dg.Definitions:
+    """Everything below `defs/`, and a recipe's folder; imported when a run needs it, since it reads every YAML."""
     from flywheel_pipelines.definitions import defs
+    from flywheel_pipelines.loading import with_folder
 
-    return defs()
+    return defs() if recipe is None else with_folder(defs(), recipe)
 
 
 def execute_job(

@@ -10,13 +10,14 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
+import dagster as dg
+
 from flywheel_pipelines.cycles import cycle_start
 from flywheel_pipelines.errors import FlywheelError
-from flywheel_pipelines.feedback.landing import measures_of
 from flywheel_pipelines.instance import open_instance
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
@@ -25,11 +26,14 @@ from flywheel_pipelines.llm.provider import BASE_URL_VARIABLE, KEY_VARIABLE
 from flywheel_pipelines.loop.embedding import SOURCE as EMBEDDINGS
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.loop.restatements import SOURCE as RESTATEMENT
-from flywheel_pipelines.paths import DEFS_DIR, PROJECT_ROOT, DataPaths
+from flywheel_pipelines.paths import DEFS_DIR, DataPaths
+from flywheel_pipelines.recipe_book import Recipe
 from flywheel_pipelines.report.page import FlywheelReport, write_report
 from flywheel_pipelines.simulation.audience import Audience
 from flywheel_pipelines.simulation.dagster_runs import execute_job, load_definitions, replace_earlier
-from flywheel_pipelines.simulation.market import World, kind_of
+from flywheel_pipelines.simulation.declared import audience_of
+from flywheel_pipelines.simulation.few_flushes import few_flushes
+from flywheel_pipelines.simulation.market import World
 from flywheel_pipelines.simulation.season import (
     SAMPLES,
     SIMULATED,
@@ -40,7 +44,7 @@ from flywheel_pipelines.simulation.season import (
     deliver_briefs,
     play,
 )
-from flywheel_pipelines.spec import FlywheelSpec
+from flywheel_pipelines.spec import FlywheelSpec, load_spec
 
 OnProgress = Callable[[int, int], None]
 POLLING_SECONDS = 0.5
@@ -53,28 +57,63 @@ OWN_SOURCES = (
 
 @dataclass(frozen=True)
 class DemoPlan:
-    """What is simulated. `floor` None is the YAML's, "off" feeds everything back; a flat world has no preferences."""
+    """What is simulated. `floor` None is the YAML's, "off" feeds everything back; a flat world has no preferences.
+
+    `recipe` is where the one flywheel of the plan comes from when it is not below `defs/`.
+    """
 
     specs: tuple[FlywheelSpec, ...]
     n_cycles: int = 26
     seed: int = 1
     world: World = "lively"
     floor: str | None = None
+    recipe: Recipe | None = None
+
+    def folder(self, spec: FlywheelSpec) -> Path:
+        """Where a flywheel's files are."""
+        return self.recipe.folder if self.recipe else DEFS_DIR / spec.name
+
+    def definitions(self) -> dg.Definitions:
+        """The project's definitions, and the recipe's."""
+        return load_definitions(self.recipe.folder if self.recipe else None)
+
+    def briefs(self, spec: FlywheelSpec) -> list[Path]:
+        """The sample briefs of a flywheel. Raises FlywheelError when there are none."""
+        return Recipe(self.folder(spec)).sample_briefs
+
+    def sources(self, lake: Lake) -> list[DemoPlan]:
+        """The seasons of flywheels whose published outputs are briefs here, of those that have published nothing yet.
+
+        Raises:
+            FlywheelError: one has published in some of the cycles, but not in all: going on with it is not ours to do.
+        """
+        found = []
+        for spec in self.specs:
+            name = spec.briefs.published_by
+            if name is None:
+                continue
+            source = load_spec(DEFS_DIR / name / "defs.yaml")
+            plan = replace(self, specs=(source,), recipe=None)
+            wanted, there = set(self.season(spec).cycles), set(lake.cycles(tables.PUBLISHED_OUTPUTS, name))
+            if there and wanted - there:
+                raise FlywheelError(
+                    f"{spec.name} writes about what {name} publishes, and {name} has published in "
+                    f"{len(wanted & there)} of the {len(wanted)} cycles. Play it first: flywheel demo "
+                    f"--flywheel {name} --cycles {len(wanted)}, or ask for fewer cycles."
+                )
+            found += [] if there else [plan]
+        return found
 
     def season(self, spec: FlywheelSpec) -> Season:
         """The season of one of the flywheels."""
-        kind = kind_of(measures_of(spec))
-        audience = Audience(kind, seed=self.seed, world=self.world, cadence=spec.cadence)
-        return Season.of(Flywheel(spec, DEFS_DIR / spec.name), self.n_cycles, audience, self.floor)
+        flywheel = Flywheel(spec, self.folder(spec))
+        audience = Audience(audience_of(flywheel), seed=self.seed, world=self.world, cadence=spec.cadence)
+        return Season.of(flywheel, self.n_cycles, audience, self.floor)
 
 
 def sample_briefs(spec: FlywheelSpec) -> Path:
-    """The sample briefs that come with a flywheel. Raises FlywheelError when there are none."""
-    folder = PROJECT_ROOT / "data" / "samples" / spec.name
-    found = sorted(folder.glob("*.csv"))
-    if not found:
-        raise FlywheelError(f"{folder}: no sample briefs (*.csv) for {spec.name}, so there is nothing to write about.")
-    return found[0]
+    """The sample briefs that come with a flywheel below `defs/`. Raises FlywheelError when there are none."""
+    return Recipe(DEFS_DIR / spec.name).sample_briefs[0]
 
 
 def run_demo(plan: DemoPlan, paths: DataPaths, on_progress: OnProgress = lambda *_: None) -> list[FlywheelReport]:
@@ -91,9 +130,11 @@ def run_demo(plan: DemoPlan, paths: DataPaths, on_progress: OnProgress = lambda 
     # Whatever cannot be played is refused before anything is replaced.
     for spec in plan.specs:
         plan.season(spec)
-        sample_briefs(spec)
+        plan.briefs(spec)
     with _no_provider(), open_instance(paths) as instance:
-        definitions = load_definitions()
+        definitions = plan.definitions()
+        for source in plan.sources(lake):
+            play_season(source, source.specs[0], paths)
         for spec in plan.specs:
             replace_earlier(lake, instance, definitions, spec.name, own=OWN_SOURCES, what=TAG)
             _remove_files(paths, spec.name)
@@ -105,7 +146,7 @@ def run_demo(plan: DemoPlan, paths: DataPaths, on_progress: OnProgress = lambda 
 def _remove_files(paths: DataPaths, flywheel: str) -> None:
     """What an earlier demo sent out and was told; its cycles are gone, and the present ones may be fewer."""
     sent = (paths.outbox / flywheel).glob("*")
-    told = (paths.inbox / flywheel).glob("*/simulated-*.csv")
+    told = (paths.inbox / flywheel).glob("*/simulated-*")
     for path in (*sent, *told):
         path.unlink()
 
@@ -113,9 +154,10 @@ def _remove_files(paths: DataPaths, flywheel: str) -> None:
 def play_season(plan: DemoPlan, spec: FlywheelSpec, paths: DataPaths, on_cycle: OnCycle = lambda *_: None) -> None:
     """Deliver a flywheel's sample briefs and play its season through its own Dagster jobs."""
     season, lake = plan.season(spec), Lake(paths.lake)
-    deliver_briefs(season.flywheel, sample_briefs(spec), lake, cycle_start(spec.start) - timedelta(days=1))
-    with open_instance(paths) as instance:
-        play(season, DagsterStage(season.flywheel, load_definitions(), instance), lake, paths, on_cycle)
+    for path in plan.briefs(spec):
+        deliver_briefs(season.flywheel, path, lake, cycle_start(spec.start) - timedelta(days=1), paths.inbox)
+    with few_flushes(), open_instance(paths) as instance:
+        play(season, DagsterStage(season.flywheel, plan.definitions(), instance), lake, paths, on_cycle)
 
 
 def _play_all(plan: DemoPlan, paths: DataPaths, lake: Lake, on_progress: OnProgress) -> None:

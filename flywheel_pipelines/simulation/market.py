@@ -12,11 +12,12 @@ of which only the choices can be learned. Rates are bent by a logit, so that non
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from flywheel_pipelines.errors import FlywheelError
+from flywheel_pipelines.simulation.leads import TRAITS, read_traits
 
 World = Literal["lively", "flat"]
 SOURCE = "simulated"
@@ -61,6 +62,21 @@ class MarketSettings:
 
 
 @dataclass(frozen=True)
+class Amount:
+    """Something that is measured of every trial and added up."""
+
+    measure: str
+    typical: float
+    """Median per trial, of a text that is liked as much as the average one."""
+    appeal: float
+    """Change of its log per unit of liking."""
+    spread: float
+    """Standard deviation of its log between trials."""
+    between: tuple[float, float] | None = None
+    """Lowest and highest whole number that it can be; None: any amount."""
+
+
+@dataclass(frozen=True)
 class Response:
     """Something that people do with an output, counted as a measure."""
 
@@ -77,6 +93,8 @@ class Response:
     """Shares that are reported one, two, ... cycles after the day they belong to."""
     bots: float = 0.0
     """Probability that a bot does it."""
+    amounts: tuple[Amount, ...] = ()
+    """What is measured each time that people do it; not where some of it is late."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +112,7 @@ class Traffic:
     """Relative traffic from Monday to Sunday."""
     has_bots: bool
     responses: tuple[Response, ...]
+    amounts: tuple[Amount, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,14 +121,24 @@ class AudienceKind:
 
     name: str
     traffic: tuple[Traffic, ...]
+    settings: MarketSettings = field(default_factory=MarketSettings)
+    """Sizes of effects, where nobody asks for others."""
+    choices: Mapping[str, Sequence[str]] | None = None
+    """The options that a text may have; None: those of the offline writer's grammar."""
+    read: Callable[[str], Mapping[str, str]] | None = None
+    """Which of them a text has; None: the reader of that grammar."""
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """Every measure it reports, each exposure followed by its responses."""
+        """Every measure it reports: each exposure, its responses, its amounts, and those of its responses."""
         return tuple(
             measure
             for traffic in self.traffic
-            for measure in (traffic.measure, *(response.measure for response in traffic.responses))
+            for measure in (
+                traffic.measure,
+                *(one.measure for one in (*traffic.responses, *traffic.amounts)),
+                *(one.measure for response in traffic.responses for one in response.amounts),
+            )
         )
 
     def response(self, measure: str) -> Response:
@@ -186,7 +215,30 @@ READERS = AudienceKind(
         ),
     ),
 )
-KINDS = (READERS, RECIPIENTS)
+BUYERS = AudienceKind(
+    name="leads",
+    traffic=(
+        Traffic(
+            # A lead is handled once: a trial too few is made one, so this is one for every lead.
+            measure="leads_handled",
+            typical=1e-9,
+            spread=0,
+            shape=1,
+            days=WORKING_DAYS,
+            has_bots=False,
+            responses=(
+                # One enquiry in five becomes a customer, half of them in the weeks after.
+                Response("conversions", base_rate=0.2, appeal=1.0, concentration=1e6, late=(0.3, 0.2)),
+            ),
+        ),
+    ),
+    # What is known of a lead tells far more than the wording of a letter does: one standard
+    # deviation doubles the rate. A lead's own taste cannot be told from chance where it buys once or not at all.
+    settings=MarketSettings(learnable=0.8, taste=0.0),
+    choices=TRAITS,
+    read=read_traits,
+)
+KINDS = (READERS, RECIPIENTS, BUYERS)
 
 
 def kind_of(measures: Iterable[str]) -> AudienceKind:

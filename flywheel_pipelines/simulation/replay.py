@@ -30,6 +30,7 @@ from flywheel_pipelines.loop.embedding import SOURCE as EMBEDDINGS
 from flywheel_pipelines.loop.restatements import SOURCE as RESTATEMENT
 from flywheel_pipelines.paths import DataPaths
 from flywheel_pipelines.simulation.dagster_runs import execute_job, load_definitions, replace_earlier
+from flywheel_pipelines.simulation.few_flushes import few_flushes
 from flywheel_pipelines.spec import Embeddings, FlywheelSpec, RateMetric
 
 Feedback = Literal["full", "partial"]
@@ -111,7 +112,7 @@ def run_replay(plan: ReplayPlan, paths: DataPaths, *, on_cycle: OnCycle = lambda
             not come from a replay.
     """
     lake = Lake(paths.lake)
-    with open_instance(paths) as instance:
+    with few_flushes(), open_instance(paths) as instance:
         definitions = load_definitions()
         own = (f"{SOURCE_PREFIX}*", *OWN_SOURCES)
         replace_earlier(lake, instance, definitions, plan.spec.name, own=own, what="replay")
@@ -142,7 +143,7 @@ def _open_config(plan: ReplayPlan, cycle: date) -> dict[str, dict[str, Any]]:
 
 
 def _close_config(*, is_last: bool) -> dict[str, dict[str, Any]]:
-    return {tables.MOMENTUM.name: {"plot": is_last}}
+    return {table.name: {"plot": is_last} for table in (tables.SCORED_OUTPUTS, tables.MOMENTUM)}
 
 
 def deliver_candidates(lake: Lake, plan: ReplayPlan) -> None:

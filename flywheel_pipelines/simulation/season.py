@@ -11,6 +11,7 @@ Not here: the audience (`audience`), the steps (`loop`), or what came of it (`re
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -31,7 +32,7 @@ from flywheel_pipelines.loop.recorder import Recorder
 from flywheel_pipelines.loop.writing import Writers
 from flywheel_pipelines.paths import DataPaths
 from flywheel_pipelines.simulation.audience import Audience
-from flywheel_pipelines.simulation.audience_export import write_export
+from flywheel_pipelines.simulation.audience_files import reports_of
 from flywheel_pipelines.simulation.dagster_runs import execute_job
 
 OnCycle = Callable[[date, int, int], None]
@@ -101,7 +102,9 @@ class DagsterStage:
 
     def close(self, cycles: Sequence[date], *, is_last: bool) -> None:
         """See `Stage`."""
-        self._run("close", cycles, {tables.MOMENTUM.name: {"plot": is_last}})
+        self._run(
+            "close", cycles, {table.name: {"plot": is_last} for table in (tables.SCORED_OUTPUTS, tables.MOMENTUM)}
+        )
 
     def _run(self, verb: str, cycles: Sequence[date], config: dict[str, dict[str, Any]]) -> None:
         job = self.definitions.resolve_job_def(f"{self.flywheel.name}__{verb}")
@@ -138,9 +141,15 @@ def play(season: Season, stage: Stage, store: Lake, paths: DataPaths, on_cycle: 
     on_cycle(season.cycles[-1], len(season.cycles), len(season.cycles))
 
 
-def deliver_briefs(flywheel: Flywheel, path: Path, store: Lake, recorded_at: datetime) -> None:
-    """Land a file of sample briefs in the ledger."""
+def deliver_briefs(
+    flywheel: Flywheel, path: Path, store: Lake, recorded_at: datetime, inbox: Path | None = None
+) -> None:
+    """Land a file of sample briefs in the ledger; where it is to be handed back, it lies in the inbox from then on."""
     spec = flywheel.spec
+    if spec.handback is not None and inbox is not None:
+        folder = (inbox / (spec.feeds[spec.briefs.feed].path or "")).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        path = Path(shutil.copy(path, folder))
     land_file(store, spec, spec.briefs.feed, path, recorded_at=recorded_at, source=f"{SAMPLES}, {path.name}")
 
 
@@ -148,10 +157,12 @@ def deliver_feedback(season: Season, cycle: date, store: Lake, paths: DataPaths)
     """Show the audience what a cycle published and land what has arrived by its end; returns the cycles it is about."""
     spec = season.flywheel.spec
     season.audience.publish_seen(cycle, store.read(tables.PUBLISHED_OUTPUTS, spec.name, cycle))
-    feed = next(name for name, feed in spec.feeds.items() if feed.kind == "metrics")
-    path = paths.inbox / spec.name / feed / f"simulated-{cycle}.csv"
-    if not write_export(path, season.audience.export(cycle), spec.feeds[feed].columns):
-        return []
-    recorded_at = cycle_end(cycle, spec.cadence)
-    batch, _ = land_file(store, spec, feed, path, recorded_at=recorded_at, source=f"{SIMULATED}, {path.name}")
-    return batch.cycles
+    recorded_at, touched = cycle_end(cycle, spec.cadence), set[date]()
+    for report in reports_of(spec, season.audience.kind):
+        path = paths.inbox / spec.name / report.feed_name / f"simulated-{cycle}{report.suffix}"
+        export = season.audience.export(cycle, report.measures, in_cells=report.in_cells)
+        if report.write(path, export):
+            source = f"{SIMULATED}, {path.name}"
+            batch, _ = land_file(store, spec, report.feed_name, path, recorded_at=recorded_at, source=source)
+            touched.update(batch.cycles)
+    return sorted(touched)

@@ -4,11 +4,23 @@ Here: the pydantic models behind `defs/<name>/defs.yaml`, by section, and `load_
 other module checks configuration again.
 """
 
+from flywheel_pipelines.spec.audience import AudienceSpec
+from flywheel_pipelines.spec.constraints import ConstraintsSpec, GoalSpec
 from flywheel_pipelines.spec.corpus import CollapseSpec, CorpusSpec
 from flywheel_pipelines.spec.explaining import explain_keys
-from flywheel_pipelines.spec.feeds import REVIEW_MEASURES, DltSource, FeedSpec, SqlSource
+from flywheel_pipelines.spec.feeds import (
+    REVIEW_MEASURES,
+    DltSource,
+    DocumentsSpec,
+    FeedSpec,
+    SessionsSpec,
+    SqlSource,
+)
 from flywheel_pipelines.spec.flywheel import COMPONENT_TYPE, FlywheelSpec
+from flywheel_pipelines.spec.grammar import GrammarSpec
+from flywheel_pipelines.spec.insight import InsightSpec
 from flywheel_pipelines.spec.metrics import (
+    Better,
     CountMetric,
     DurationMetric,
     MeanMetric,
@@ -18,33 +30,48 @@ from flywheel_pipelines.spec.metrics import (
 )
 from flywheel_pipelines.spec.producers import (
     ArchiveProducer,
+    CitationsSpec,
+    ConfidenceSpec,
     GuardrailsSpec,
     LlmProducer,
     PriceSpec,
+    ScoringProducer,
 )
 from flywheel_pipelines.spec.prompts import OptimiserSpec, PromptSpec
-from flywheel_pipelines.spec.reading import load_spec, parse_spec
-from flywheel_pipelines.spec.rules import ArmsSpec, FloorSpec
+from flywheel_pipelines.spec.reading import component_of, load_section, load_spec, parse_spec
+from flywheel_pipelines.spec.rules import ABLATIONS, Ablation, ArmsSpec, FloorSpec
+from flywheel_pipelines.spec.schedule import ScheduleSpec
 from flywheel_pipelines.spec.scoring_model import Embeddings, ScoringModelSpec
 from flywheel_pipelines.spec.section import NAME_PATTERN
 from flywheel_pipelines.spec.training_sets import TrainingSetsSpec
 
 __all__ = [
+    "ABLATIONS",
     "COMPONENT_TYPE",
     "NAME_PATTERN",
     "REVIEW_MEASURES",
+    "Ablation",
     "ArchiveProducer",
     "ArmsSpec",
+    "AudienceSpec",
+    "Better",
+    "CitationsSpec",
     "CollapseSpec",
+    "ConfidenceSpec",
+    "ConstraintsSpec",
     "CorpusSpec",
     "CountMetric",
     "DltSource",
+    "DocumentsSpec",
     "DurationMetric",
     "Embeddings",
     "FeedSpec",
     "FloorSpec",
     "FlywheelSpec",
+    "GoalSpec",
+    "GrammarSpec",
     "GuardrailsSpec",
+    "InsightSpec",
     "LlmProducer",
     "MeanMetric",
     "Metric",
@@ -52,11 +79,16 @@ __all__ = [
     "PriceSpec",
     "PromptSpec",
     "RateMetric",
+    "ScheduleSpec",
     "ScoringModelSpec",
+    "ScoringProducer",
+    "SessionsSpec",
     "SqlSource",
     "TopKMetric",
     "TrainingSetsSpec",
+    "component_of",
     "explain_keys",
+    "load_section",
     "load_spec",
     "parse_spec",
 ]

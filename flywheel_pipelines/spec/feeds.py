@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from flywheel_pipelines.spec.presets import filled_in
 from flywheel_pipelines.spec.section import NAME_PATTERN, Name, Section
 
-FeedKind = Literal["briefs", "metrics", "reviews", "outputs", "tickets"]
+FeedKind = Literal["briefs", "metrics", "reviews", "outputs", "tickets", "fixes"]
 NumberFormat = Literal["plain", "1,234.5", "1.234,5", "1 234,5"]
 UNIX_TIME = "%s"
 """Among `dates`: seconds since 1970, which strptime does not know."""
@@ -51,8 +51,45 @@ class DltSource(Section):
     table: str = Field(min_length=1, description="Table of the pipeline's dataset.")
 
 
+class SessionsSpec(Section):
+    """Events that count once per session, however often they come in it."""
+
+    shown: str = Field(
+        min_length=1,
+        description="The event by which an output was shown, one of `events`. A session in which that happened twice "
+        "is one exposure; rows of a session in which it never did are put aside.",
+    )
+    ignored: Name | None = Field(
+        default=None, description="Our measure: the sessions in which it was shown and none of `taken` came."
+    )
+    taken: list[str] = Field(
+        default_factory=list, description="Events that say it was not ignored; none named: every other of `events`."
+    )
+
+
+class DocumentsSpec(Section):
+    """Files that are documents, in Markdown, HTML or PDF, and no tables: what is taken of them as a brief."""
+
+    brief: Literal["file", "section"] = Field(
+        default="file",
+        description="file: a document is a brief. section: each of its sections is, or each page of a PDF.",
+    )
+    passage: int = Field(
+        default=600, ge=100, le=4_000, description="Most characters of a passage; longer paragraphs are cut in several."
+    )
+    max_tokens: int = Field(
+        default=4_000,
+        ge=100,
+        description="Most tokens (bytes / 4) of a brief's passages; what is longer is put aside with the reason.",
+    )
+
+
 def _kind_may_come_from_the_preset(schema: dict[str, Any]) -> None:
     schema.pop("required", None)
+
+
+LATER_KEYS = ("sessions", "fields", "documents")
+"""Keys of a feed that came after files had been landed; a new one joins them, and is null where it is not used."""
 
 
 class FeedSpec(Section):
@@ -63,7 +100,7 @@ class FeedSpec(Section):
 
     kind: FeedKind = Field(
         description="briefs: things to produce. metrics: what was measured. reviews: what people said of drafts. "
-        "outputs: which id a platform gave an output. tickets: what customers wrote."
+        "outputs: which id a platform gave an output. tickets: what customers wrote. fixes: what shipped."
     )
     preset: str | None = Field(
         default=None,
@@ -76,13 +113,20 @@ class FeedSpec(Section):
     )
     sql: SqlSource | None = Field(default=None, description="A query instead of files.")
     dlt: DltSource | None = Field(default=None, description="A table that a dlt pipeline has loaded instead of files.")
+    documents: DocumentsSpec | None = Field(
+        default=None,
+        description="For kind: briefs. The files are documents (Markdown, HTML, PDF) with passages to cite, wanted in "
+        "the cycle of the day that `file_date` finds in their name, or else of the day they land.",
+    )
     columns: dict[Name, str] = Field(
         default_factory=dict,
         description="Our name: their header. briefs: brief_id, segment, title, date, locale (others are kept as the "
-        "brief's own fields). metrics: output_id (or url, external_id), date, event, and the measures. reviews: "
+        "brief's own fields). metrics: output_id (or url, external_id), date, event, count, session, and the measures. "
+        "reviews: "
         "output_id, decision, final_text, comment, reviewer, date, draft, draft_hash (of review sheets: a review of "
         "another text is put aside). outputs: output_id, external_id. tickets: ticket_id, created_at, text, subject, "
-        "segment, channel, status.",
+        "segment, channel, status, locale, requester (read to mask the name in the texts, and "
+        "forgotten). fixes: fix_id, date, theme, what.",
     )
     join: Literal["output_id", "url", "external_id"] = Field(
         default="output_id",
@@ -107,13 +151,19 @@ class FeedSpec(Section):
     numbers: NumberFormat = Field(
         default="plain", description="How numbers are written; plain has no thousands separator. A % divides by 100."
     )
-    aggregate: Literal["last", "sum", "count"] = Field(
+    aggregate: Literal["last", "sum", "count", "sessions"] = Field(
         default="last",
         description="What several rows of one output and day are. last: the lower one corrects. sum: they add up. "
-        "count: each is one event, counted by `events`.",
+        "count: each is one event, counted by `events`. sessions: so too, but once in each session, on the day on "
+        "which it was first shown in it; of several rows of an event with a number in `count`, the lowest.",
     )
     events: dict[str, Name] = Field(
-        default_factory=dict, description="For aggregate: count. Their event: our measure, e.g. delivered: sends."
+        default_factory=dict,
+        description="For aggregate: count or sessions. Their event: our measure, e.g. delivered: sends.",
+    )
+    sessions: SessionsSpec | None = Field(default=None, description="For aggregate: sessions. What counts as shown.")
+    fields: list[str] | None = Field(
+        default=None, description="For kind: briefs. Headers that become fields of a brief; none: all without a role."
     )
     corrections: Literal["upsert", "replace_range"] = Field(
         default="upsert",
@@ -171,8 +221,18 @@ class FeedSpec(Section):
         return self
 
     @model_validator(mode="after")
+    def _documents_are_files_of_briefs(self) -> Self:
+        if self.documents is None:
+            return self
+        if self.kind != "briefs" or self.path is None:
+            raise ValueError("documents: goes with kind: briefs and a path, since a document is a file to write about")
+        if self.columns:
+            raise ValueError(f"columns: {', '.join(self.columns)}: a document has none; leave columns out")
+        return self
+
+    @model_validator(mode="after")
     def _reviews_give_their_own_measures(self) -> Self:
-        taken = sorted({*self.columns, *self.events.values()}.intersection(REVIEW_MEASURES))
+        taken = sorted({*self.columns, *self.event_measures}.intersection(REVIEW_MEASURES))
         if taken and self.kind == "metrics":
             raise ValueError(
                 f"columns, events: {', '.join(taken)} cannot come by a feed of kind metrics, since reviews give it; "
@@ -182,6 +242,45 @@ class FeedSpec(Section):
 
     @model_validator(mode="after")
     def _events_are_counted(self) -> Self:
-        if (self.aggregate == "count") != bool(self.events):
-            raise ValueError("events and aggregate: count go together: write both or neither")
+        if self.counts_events != bool(self.events):
+            raise ValueError("events and aggregate: count or sessions go together: write both or neither")
         return self
+
+    @model_validator(mode="after")
+    def _sessions_are_shown_something(self) -> Self:
+        of_session = self.sessions
+        if (self.aggregate == "sessions") != (of_session is not None):
+            raise ValueError("sessions and aggregate: sessions go together: write both or neither")
+        if of_session is None:
+            return self
+        named = {"shown": [of_session.shown], "taken": of_session.taken}
+        for key, events in named.items():
+            if unknown := [event for event in events if event not in self.events]:
+                raise ValueError(f"sessions.{key}: {', '.join(unknown)} is none of events: {', '.join(self.events)}")
+        if of_session.shown in of_session.taken:
+            raise ValueError(f"sessions.taken: {of_session.shown} is what shows it; name what people do then")
+        shown_as = self.events[of_session.shown]
+        if other := [event for event, of in self.events.items() if of == shown_as and event != of_session.shown]:
+            raise ValueError(
+                f"events: {', '.join(other)} counts as {shown_as}, too, as {of_session.shown} does, which shows an "
+                "output; give it a measure of its own"
+            )
+        if of_session.ignored in self.events.values():
+            raise ValueError(f"sessions.ignored: {of_session.ignored} is counted by an event already; name another")
+        return self
+
+    @property
+    def counts_events(self) -> bool:
+        """Whether a row is an event, and not a number."""
+        return self.aggregate in ("count", "sessions")
+
+    @property
+    def event_measures(self) -> tuple[str, ...]:
+        """What its events are counted as, the ignored among them; in alphabetical order."""
+        ignored = {self.sessions.ignored} if self.sessions and self.sessions.ignored else set()
+        return tuple(sorted({*self.events.values(), *ignored}))
+
+    @property
+    def identity(self) -> str:
+        """All its settings as text; keys that came later and are not used leave no trace in it."""
+        return self.model_dump_json(exclude={key for key in LATER_KEYS if getattr(self, key) is None})

@@ -21,10 +21,14 @@ from flywheel_pipelines.spec.producers import (
     ArchiveProducer,
     BriefsSpec,
     GuardrailsSpec,
+    HandbackSpec,
+    LlmProducer,
     Producer,
+    ScoringProducer,
 )
 from flywheel_pipelines.spec.prompts import PromptSpec
 from flywheel_pipelines.spec.rules import ArmsSpec, FloorSpec
+from flywheel_pipelines.spec.schedule import ScheduleSpec
 from flywheel_pipelines.spec.scoring_model import ScoringModelSpec
 from flywheel_pipelines.spec.section import NAME_PATTERN, Name, Section
 from flywheel_pipelines.spec.training_sets import TrainingSetsSpec
@@ -69,6 +73,10 @@ class FlywheelSpec(Section):
     training_sets: TrainingSetsSpec | None = Field(
         default=None, description="Training sets at every close; none: only by `flywheel training export`."
     )
+    handback: HandbackSpec | None = Field(
+        default=None, description="The files of the briefs, given back with what was published; none: the outbox alone."
+    )
+    schedule: ScheduleSpec = Field(default_factory=ScheduleSpec, description="When it turns by itself.")
     feeds: dict[Name, FeedSpec] = Field(default_factory=dict, description="Files that come in, by name.")
 
     @model_validator(mode="wrap")
@@ -155,9 +163,9 @@ class FlywheelSpec(Section):
     def _what_is_proposed_has_a_share(self) -> Self:
         learns = self.prompt.refresh != "references"
         strategy = f"prompt.refresh: {self.prompt.refresh}"
-        if isinstance(self.producer, ArchiveProducer) and (self.arms.challenger or learns):
+        if not isinstance(self.producer, LlmProducer) and (self.arms.challenger or learns):
             key = "arms.challenger" if self.arms.challenger else strategy
-            raise ValueError(f"{key}: an archive producer writes nothing, so no prompt can be on trial")
+            raise ValueError(f"{key}: {self._producer} writes nothing, so no prompt can be on trial")
         if not self.arms.challenger and (self.prompt.challenger is not None or learns):
             key = (
                 "prompt.challenger" if self.prompt.challenger is not None else f"prompt.refresh: {self.prompt.refresh}"
@@ -169,14 +177,48 @@ class FlywheelSpec(Section):
         return self
 
     @model_validator(mode="after")
+    def _ablations_have_something_to_switch_off(self) -> Self:
+        if not isinstance(self.producer, LlmProducer) and self.arms.ablations:
+            raise ValueError(
+                f"arms.ablations: {', '.join(self.arms.ablations)}: {self._producer} writes nothing, so there is no "
+                "prompt to take something out of, and its control draws at random already; leave ablations out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_size_is_written(self) -> Self:
+        if self.arms.pools_segments and not isinstance(self.producer, LlmProducer):
+            raise ValueError(f"arms.control_is: one_size_fits_all needs somebody who writes; {self._producer} does not")
+        return self
+
+    @model_validator(mode="after")
+    def _a_lead_is_handled_once(self) -> Self:
+        if isinstance(self.producer, ScoringProducer) and self.arms.comparison == "within_brief":
+            raise ValueError(
+                "arms.comparison: within_brief would have a lead handled by two arms; a scoring producer takes "
+                "between_briefs"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _written_briefs_come_from_a_feed(self) -> Self:
+        source = self.briefs.published_by
+        if source is not None:
+            if isinstance(self.producer, ArchiveProducer) or source == self.name:
+                raise ValueError(
+                    f"briefs.published_by: {source!r} cannot be the briefs of {self._producer} of {self.name}; it "
+                    "names another flywheel, and something new is made of what that published"
+                )
+            return self
         if isinstance(self.producer, ArchiveProducer):
             return self
         feeds = [name for name, feed in self.feeds.items() if feed.kind == "briefs"]
         if self.briefs.feed not in feeds:
             raise ValueError(
                 f"briefs.feed: {self.briefs.feed!r} is not one of the feeds of kind briefs "
-                f"({', '.join(feeds) or 'there is none'}); a model needs to be told what to write"
+                f"({', '.join(feeds) or 'there is none'}); "
+                + ("leads come in through one" if isinstance(self.producer, ScoringProducer) else "")
+                + ("a model needs to be told what to write" if isinstance(self.producer, LlmProducer) else "")
             )
         return self
 
@@ -189,10 +231,76 @@ class FlywheelSpec(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _constraints_are_about_fields(self) -> Self:
+        wanted = self.guardrails.constraints
+        if wanted is not None and (not isinstance(self.producer, LlmProducer) or self.producer.output is None):
+            raise ValueError(
+                "guardrails.constraints: they are about the fields of an output, and this one has none; name its JSON "
+                "Schema in producer.output"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_handed_back_came_in(self) -> Self:
+        if self.handback is None:
+            return self
+        feed = self.feeds.get(self.briefs.feed)
+        if feed is None or feed.path is None:
+            raise ValueError(f"handback: {self.briefs.feed} brings no files that could be given back; give it a path")
+        if feed.documents is not None:
+            raise ValueError(f"handback: {self.briefs.feed} brings documents, which have no columns to write into")
+        if self.arms.comparison == "within_brief":
+            raise ValueError("handback: a row takes one text, and within_brief publishes several; use between_briefs")
+        if self.handback.per is None and self.briefs.each:
+            raise ValueError(
+                f"handback.per: missing, but a row has several texts; name one of {', '.join(self.briefs.each)}"
+            )
+        if self.handback.per is not None and [self.handback.per] != [*self.briefs.each]:
+            raise ValueError(
+                f"handback.per: {self.handback.per!r} must be the one name of briefs.each "
+                f"({', '.join(self.briefs.each) or 'there is none'}), or a row would have several texts"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_cited_is_there(self) -> Self:
+        feed = self.feeds.get(self.briefs.feed)
+        if self.guardrails.citations is None or (feed is not None and feed.documents is not None):
+            return self
+        raise ValueError(
+            f"guardrails.citations: the briefs come by {self.briefs.feed}, which brings no passages to cite; it needs "
+            "a feed of kind briefs with documents: {}"
+        )
+
+    @model_validator(mode="after")
+    def _documents_fit_into_prompts(self) -> Self:
+        feed = self.feeds.get(self.briefs.feed)
+        if feed is None or feed.documents is None or not isinstance(self.producer, LlmProducer):
+            return self
+        most = self.producer.max_prompt_tokens * 3 // 4
+        if feed.documents.max_tokens > most:
+            raise ValueError(
+                f"feeds.{self.briefs.feed}.documents.max_tokens: {feed.documents.max_tokens} leaves no room for "
+                f"instructions and references in a prompt of {self.producer.max_prompt_tokens} tokens; at most {most}, "
+                "or raise producer.max_prompt_tokens"
+            )
+        return self
+
+    @property
+    def _producer(self) -> str:
+        return f"{'an' if self.producer.kind[0] in 'aeiou' else 'a'} {self.producer.kind} producer"
+
     @property
     def metric(self) -> Metric:
         """The metric that the floor and the lift are about."""
         return self.metrics[self.floor.metric]
+
+    @property
+    def house_rules(self) -> tuple[str, ...]:
+        """What every arm's prompt states: the owner's guidelines, and the constraints that outputs are held to."""
+        constraints = self.guardrails.constraints
+        return (*self.prompt.guidelines, *(constraints.statements if constraints else ()))
 
     @property
     def directions(self) -> dict[str, Better]:

@@ -8,6 +8,7 @@ Whatever its kind, a metric adds up to a numerator and an exposure per output, a
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -30,21 +31,21 @@ _ABOUT_KINDS = (
 _MEASURE = NAME_PATTERN
 
 
-class _Metric(Section):
+class _Metric(Section, ABC):
     """What all kinds have in common; each names its measures."""
 
     is_share: ClassVar[bool] = False
     """Whether the value is a share, with a numerator that cannot be above its exposure."""
 
     @property
+    @abstractmethod
     def numerator(self) -> str:
         """Measure that adds up to the numerator."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def denominator(self) -> str | None:
         """Measure that adds up to the exposure; None: it is counted and not read."""
-        raise NotImplementedError
 
     @property
     def measures(self) -> tuple[str, ...]:

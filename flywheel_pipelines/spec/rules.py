@@ -7,7 +7,7 @@ Not here: who produces outputs (`producers`), metrics (`metrics`), the corpus (`
 from __future__ import annotations
 
 from datetime import date
-from typing import Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -15,6 +15,10 @@ from flywheel_pipelines.spec.section import Name, Section, Share
 
 MIN_CONTROL_SHARE = 0.05
 """Below this share the control arm is too thin to notice a treadmill; `control: off` must be said out loud."""
+
+Ablation = Literal["no_references", "no_guidelines", "no_selection"]
+ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
+"""Arms that are like the flywheel's but for one part, in the order in which they take their shares of the briefs."""
 
 
 class ArmsSpec(Section):
@@ -24,11 +28,22 @@ class ArmsSpec(Section):
         default=0.2,
         description="Share of briefs with a control output, 0.05 to 1; `off` gives up the proof that it compounds.",
     )
+    control_is: Literal["treadmill", "one_size_fits_all"] = Field(
+        default="treadmill",
+        description="treadmill: the baseline prompt, nothing learned. one_size_fits_all: learns as the flywheel does, "
+        "but without telling segments apart, so that the lift is what telling them apart is worth.",
+    )
     challenger: float = Field(
         default=0.0,
         ge=0,
         le=1,
         description="Share of briefs that try the prompt on trial; up to 1 within briefs, which sees most.",
+    )
+    ablations: dict[Ablation, Annotated[float, Field(ge=MIN_CONTROL_SHARE, le=1)]] = Field(
+        default_factory=dict,
+        description="Shares of briefs answered like the flywheel's but for one part, to see what moved the lift, e.g. "
+        "{no_references: 0.1}. no_references: no references in the prompt; no_guidelines: the YAML's template and "
+        "guidelines instead of the champion's; no_selection: a candidate drawn at random.",
     )
     comparison: Literal["between_briefs", "within_brief"] = Field(
         default="between_briefs",
@@ -58,10 +73,31 @@ class ArmsSpec(Section):
                 "A smaller control arm cannot show whether the flywheel compounds. "
                 "Write control: off to go without that proof."
             )
-        if self.comparison == "between_briefs" and self.control + self.challenger > 0.95:
+        return self
+
+    @model_validator(mode="after")
+    def _one_size_has_nobody_else_beside_it(self) -> Self:
+        if self.control_is == "one_size_fits_all" and (self.challenger or self.control == "off"):
+            found = "control: off" if self.control == "off" else f"challenger: {self.challenger:g}"
             raise ValueError(
-                f"control: {self.control} and challenger: {self.challenger} leave the flywheel less than 5% of briefs"
+                f"control_is: one_size_fits_all and {found}: the control arm is what fits all, and a prompt on trial "
+                "is judged against a treadmill; take one of them out"
             )
+        return self
+
+    @property
+    def pools_segments(self) -> bool:
+        """Whether the control arm learns without telling segments apart."""
+        return self.control_is == "one_size_fits_all"
+
+    @model_validator(mode="after")
+    def _the_flywheel_keeps_briefs(self) -> Self:
+        control = 0.0 if self.control == "off" else self.control
+        taken = control + self.challenger + sum(self.ablations.values())
+        if self.comparison == "between_briefs" and taken > 0.95 + 1e-9:
+            shares = {"control": control, "challenger": self.challenger, **self.ablations}
+            words = ", ".join(f"{arm}: {share:g}" for arm, share in shares.items() if share)
+            raise ValueError(f"{words} leave the flywheel less than 5% of briefs; lower one of them")
         return self
 
 

@@ -24,7 +24,8 @@ class ScoringModelSpec(Section):
     )
     embeddings: Embeddings = Field(
         default="none",
-        description="Sentence embeddings to learn from besides words and style. none: words and style alone. "
+        description="Sentence embeddings to learn from besides words and style, and to tell how alike texts are by. "
+        "none: words and style alone. "
         f"local: {LOCAL_MODEL} on this machine, from the optional extra `embeddings`. "
         "endpoint: the provider that the environment names, which is sent every text.",
     )

@@ -18,6 +18,8 @@ from flywheel_pipelines_tests.feedback.landing_door import FEEDS, OTHER, OUTPUT,
 
 SECONDS = 30
 SEEDS = range(20)
+N_FAST = 5
+"""Seeds of every format that each run of the tests tries; the others are slow ones."""
 ROWS = [
     f"{(OUTPUT, OTHER)[number % 2]},b{number},2026-01-{6 + number % 20:02},{number % 7},{100 + number},"
     + ('"A ""title"", and more"' if number % 3 else "Größe: 5 €")
@@ -119,7 +121,9 @@ def broken_file(folder: Path, name: str, seed: int) -> Path:
 
 
 @pytest.mark.timeout(SECONDS)
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    "seed", [seed if seed < N_FAST else pytest.param(seed, marks=pytest.mark.slow) for seed in SEEDS]
+)
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_broken_file_ends_in_rows_quarantine_or_words(door: Door, tmp_path: Path, name: str, seed: int) -> None:
     path = broken_file(tmp_path, name, seed)

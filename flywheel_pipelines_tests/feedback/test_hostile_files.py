@@ -36,15 +36,15 @@ def test_a_hostile_file_of_metrics_ends_as_it_should(door: Door, tmp_path: Path,
 
 
 @pytest.mark.timeout(SECONDS)
-@pytest.mark.parametrize("feed", [feed for feed in FEEDS if feed != "numbers"])
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_file_of_another_kind_ends_in_rows_quarantine_or_words(
-    door: Door, tmp_path: Path, name: str, feed: str
-) -> None:
+def test_a_hostile_file_of_another_kind_ends_in_rows_quarantine_or_words(door: Door, tmp_path: Path, name: str) -> None:
     folder = tmp_path / "inbox"
     folder.mkdir()
-    ended = door.hand_in(feed, HOSTILE[name].make(folder))
-    assert (ended.error is None) == (ended.n_rows + ended.n_quarantined > 0)
+    path = HOSTILE[name].make(folder)
+    for feed in FEEDS:
+        if feed != "numbers":
+            ended = door.hand_in(feed, path)
+            assert (ended.error is None) == (ended.n_rows + ended.n_quarantined > 0), feed
 
 
 def test_there_are_at_least_forty() -> None:
@@ -54,7 +54,9 @@ def test_there_are_at_least_forty() -> None:
 def test_control_a_changed_table_is_noticed(door: Door) -> None:
     before = fingerprint(door.lake.root)
     victim = next(path for path in sorted(door.lake.root.rglob("*.parquet")) if "metric_ledger" in str(path))
-    victim.write_bytes(victim.read_bytes() + b"\0")
+    data = victim.read_bytes()
+    victim.unlink()  # it is a link to the sample that all doors share
+    victim.write_bytes(data + b"\0")
     with pytest.raises(AssertionError, match="earlier tables changed"):
         check_earlier_files(before, fingerprint(door.lake.root))
 

@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 
 from flywheel_pipelines.errors import InputFileError
+from flywheel_pipelines.feedback.attribution import Output
 from flywheel_pipelines.feedback.feeds import Incoming, Release
+from flywheel_pipelines.feedback.feeds.metric_cells import day_number
+from flywheel_pipelines.feedback.feeds.metric_facts import MetricFacts
 from flywheel_pipelines.feedback.feeds.metrics import Held
 from flywheel_pipelines.feedback.holding import hold_rule
 from flywheel_pipelines.feedback.landing import land_file
@@ -172,13 +175,13 @@ def test_what_a_rule_holds_waits_in_quarantine_with_its_reason(tmp_path: Path) -
     path = at.file(HEADER, "aaaa,2026-01-06,1,0", "bbbb,2026-01-06,7,0", "aaaa,2026-01-06,4000,0")
     asked = []
 
-    def hold(facts: Any) -> list[Held]:
-        asked.append(facts.by_day().to_pylist())
+    def hold(facts: MetricFacts) -> list[Held]:
+        days, outputs = facts.by_day(), [facts.outputs[number] for number in facts.by_day().output]
+        asked.extend(zip(outputs, days.day.tolist(), days.values["sends"].tolist(), strict=True))
         return [Held("aaaa", date(2026, 1, 6), "sends", "4,000", "far too many")]
 
-    batch = read_measurements(Incoming(at.lake, at.spec, "mailer", path, AT), hold=hold)
-    seen = {row["output_id"]: (row["cycle"], row["measured_on"], row["sends"]) for row in asked[0]}
-    assert seen["aaaa"] == (FIRST, date(2026, 1, 6), 4000.0)
+    batch = read_measurements(Incoming(at.lake, at.spec, "mailer", path, AT), hold=lambda _: hold)
+    assert (Output("aaaa", FIRST), day_number(date(2026, 1, 6)), 4000.0) in asked
     assert (batch.n_rows, batch.header["n_held"]) == (1, 2)
     assert [(problem.source_row, problem.reason) for problem in batch.problems] == [
         (1, "far too many"),

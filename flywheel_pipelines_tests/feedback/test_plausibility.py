@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, timedelta
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -13,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import betabinom, kstest, norm
 
-from benchmarks.plausibility import ATTACKS, interval, run_world
+from benchmarks.plausibility import ATTACKS, interval, judge, run_world
 from benchmarks.plausibility_traffic import CTR, Traffic, worlds
-from flywheel_pipelines.feedback.plausibility import ERROR_RATE, MIN_COUNT, ImplausibleRow, find_implausible
+from flywheel_pipelines.feedback.plausibility import ERROR_RATE, MIN_COUNT
 from flywheel_pipelines.feedback.plausibility_history import MIN_OUTPUTS
 from flywheel_pipelines.feedback.plausibility_tails import binomial_tail, bound_of_tail, holm, student_tail
+from flywheel_pipelines.feedback.plausibility_words import ImplausibleRow
 
 CYCLE = date(2026, 3, 2)
 EARLIER = CYCLE - timedelta(weeks=1)
@@ -47,21 +47,18 @@ def steady(n_outputs: int = 30, days: int = 7, seed: int = 1) -> pa.Table:
     return rows(*cells)
 
 
-def held(facts: pa.Table, known: pa.Table) -> list[ImplausibleRow]:
-    with duckdb.connect() as connection:
-        connection.register("facts", facts)
-        connection.register("known", known)
-        return find_implausible(connection, [CTR])
+def held(facts: pa.Table, known: pa.Table) -> list[tuple[str, ImplausibleRow]]:
+    return judge(facts, known, [CTR])
 
 
 def held_days(facts: pa.Table, known: pa.Table) -> list[tuple[str, int]]:
-    return [(row.output_id, (row.measured_on - EARLIER).days) for row in held(facts, known)]
+    return [(output_id, (row.measured_on - EARLIER).days) for output_id, row in held(facts, known)]
 
 
 # -- one row at a time -----------------------------------------------------------------------------------------------
 def test_a_jump_of_an_outputs_rate_is_held_in_words_and_numbers() -> None:
-    (row,) = held(rows(("o1", EARLIER, 8, 200, 60), ("o2", EARLIER, 8, 200, 6)), steady())
-    assert (row.output_id, row.measured_on, row.measure) == ("o1", EARLIER + timedelta(days=8), "clicks")
+    ((output_id, row),) = held(rows(("o1", EARLIER, 8, 200, 60), ("o2", EARLIER, 8, 200, 6)), steady())
+    assert (output_id, row.measured_on, row.measure) == ("o1", EARLIER + timedelta(days=8), "clicks")
     assert row.found == "60 of 200"
     for part in (
         "are 30.00%; expected about",
@@ -138,7 +135,7 @@ def test_many_small_jumps_of_one_output_are_one_large_one() -> None:
 
 def test_a_measure_without_its_exposure_is_a_count() -> None:
     past, now = steady().drop_columns(["impressions"]), rows(("o1", EARLIER, 8, 0, 900)).drop_columns(["impressions"])
-    (row,) = held(now, past)
+    ((_, row),) = held(now, past)
     assert (row.measure, row.found) == ("clicks", "900")
 
 
@@ -147,7 +144,7 @@ def test_what_is_held_does_not_depend_on_the_order_of_rows() -> None:
     shuffled = facts.take([8, 3, 1, 0, 2, 7, 5, 4, 6])
     known = steady()
     first, second = held(facts, known), held(shuffled, known.take(list(reversed(range(known.num_rows)))))
-    assert [(row.output_id, row.reason) for row in first] == [(row.output_id, row.reason) for row in second] != []
+    assert [(one, row.reason) for one, row in first] == [(one, row.reason) for one, row in second] != []
 
 
 # -- honest traffic --------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.feedback import releasing
 from flywheel_pipelines.feedback.quarantine import count_open, rows_named
 from flywheel_pipelines.feedback.releasing import discard, release, retry_unmatched
-from flywheel_pipelines.lake import store, tables
+from flywheel_pipelines.lake import parts, store, tables
 from flywheel_pipelines_tests.feedback.quarantine_desk import AT, FLYWHEEL, Desk, line, problems
 from flywheel_pipelines_tests.small_world import changed_files, fingerprint
 
@@ -47,7 +47,8 @@ def dying_after(survived: int, patch: pytest.MonkeyPatch) -> None:
         written += 1
         real(path, table, *how)  # type: ignore[arg-type]
 
-    patch.setattr(store, "write_atomically", dies)
+    for module in (store, parts):
+        patch.setattr(module, "write_atomically", dies)
 
 
 # -- what is open ----------------------------------------------------------------------------------------------------

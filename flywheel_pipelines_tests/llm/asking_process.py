@@ -14,7 +14,8 @@ from pathlib import Path
 
 from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.llm.asking import answer_requests
-from flywheel_pipelines.llm.journal import Entry, Journal
+from flywheel_pipelines.llm.journal import Journal
+from flywheel_pipelines.llm.journal_entries import Entry
 from flywheel_pipelines.llm.provider import Provider
 from flywheel_pipelines.llm.running import EndpointError
 from flywheel_pipelines.llm.settings import AskSettings

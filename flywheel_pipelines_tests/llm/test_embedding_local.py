@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -36,6 +39,18 @@ def test_a_text_has_the_same_bytes_alone_and_in_company() -> None:
 @needs_the_extra
 def test_odd_texts_have_vectors_too() -> None:
     assert np.isfinite(embed_locally(["😀", "x" * 50_000, "日本語", "\x00"])).all()
+
+
+@pytest.mark.slow
+@needs_the_extra
+def test_in_a_process_that_has_marimo_loaded_it_works_as_elsewhere() -> None:
+    code = (
+        "import marimo\n"
+        "from flywheel_pipelines.llm.embedding_local import embed_locally\n"
+        "print(embed_locally(['A text.']).shape)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == f"(1, {DIMENSIONS})", done.stderr
 
 
 def test_without_the_extra_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:

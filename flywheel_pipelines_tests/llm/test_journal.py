@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from flywheel_pipelines.chat import ChatRequest, Message
 from flywheel_pipelines.lake.store import Lake
-from flywheel_pipelines.llm.journal import Asked, Ended, Journal, JournalError, Outcome, Returned, Sent, Withdrawn
+from flywheel_pipelines.llm.journal import Journal, JournalError
+from flywheel_pipelines.llm.journal_entries import (
+    MOST_KNOWN,
+    Asked,
+    Ended,
+    Outcome,
+    Returned,
+    Sent,
+    Withdrawn,
+    Writing,
+    describe,
+)
 from flywheel_pipelines.llm.ledger import INTERRUPTED_WORDS, known_answers, land, spent
 from flywheel_pipelines_tests.llm.asking_samples import CYCLE, FLYWHEEL, now, requests, rows
 
@@ -44,6 +58,90 @@ def test_many_writes_share_a_flush(tmp_path: Path) -> None:
         asyncio.run(write_all(journal))
         assert len(journal.requests()) == 500
         assert journal.n_flushes < 100
+
+
+RULES = "A rule that all prompts share. " * 100
+
+
+def with_rules(n: int) -> list[ChatRequest]:
+    return [
+        replace(request, messages=(Message("system", RULES + tail), *request.messages))
+        for request, tail in zip(requests(n), "\"'\n😀é" * n, strict=False)
+    ]
+
+
+def described(journal: Journal) -> dict[str, dict[str, object]]:
+    return {entry.key: entry.asked for entry in journal.requests()}
+
+
+def test_what_prompts_share_is_written_once_and_read_back_whole(tmp_path: Path) -> None:
+    asked = with_rules(50)
+    with opened(tmp_path) as journal:
+        for request in asked:
+            journal.write(Asked(request))
+        assert described(journal) == {request.key: describe(request) for request in asked}
+        # Five endings, so five texts; the control is what fifty would take.
+        size = sum(len(group) for (group,) in journal._connection.execute("select entries from groups"))
+        assert 5 * len(RULES) < size < 10 * len(RULES) + 50 * 1_000 < 50 * len(RULES)
+
+
+def test_a_text_is_written_anew_after_clearing_after_opening_and_after_a_failed_write(tmp_path: Path) -> None:
+    first, second, third, fourth = with_rules(4)
+    alike = [replace(request, messages=first.messages) for request in (first, second, third, fourth)]
+    with opened(tmp_path) as journal:
+        journal.write(Asked(alike[0]))
+        journal.clear()
+        journal.write(Asked(alike[1]))
+    with opened(tmp_path) as journal:
+        journal.write(Asked(alike[2]))
+        journal._connection.execute("alter table groups rename to away")
+        with pytest.raises(JournalError, match="cannot be written"):
+            journal.write(Asked(alike[3]))
+        journal._connection.execute("alter table away rename to groups")
+        journal.write(Asked(alike[3]))
+        assert described(journal) == {request.key: describe(request) for request in alike[1:]}
+
+
+def test_reading_ahead_changes_nothing_of_what_is_read(tmp_path: Path) -> None:
+    asked = with_rules(60)
+    with opened(tmp_path) as journal:
+        for number, request in enumerate(asked):
+            journal.write(Asked(request), Sent(request.key, 1, "prompt", now()))
+            if number % 7 == 0:
+                journal.read_ahead()
+        for request in asked:
+            journal.write(Ended(request.key, "answered", answer="{}"))
+        ahead = journal.requests()
+    with opened(tmp_path) as journal:
+        assert ahead == journal.requests()
+        assert [(len(one.tries), one.ended is not None) for one in ahead] == [(1, True)] * 60
+        journal.read_ahead()
+        journal.clear()
+        answer(journal)
+        assert [one.key for one in journal.requests()] == [REQUEST.key]
+
+
+def test_a_journal_that_an_earlier_version_left_is_read(tmp_path: Path) -> None:
+    with opened(tmp_path) as journal:
+        entry = json.dumps([["asked", {"key": REQUEST.key, "asked": describe(REQUEST)}]])
+        journal._connection.execute("insert into groups (entries) values (?)", (entry,))
+        assert described(journal) == {REQUEST.key: describe(REQUEST)}
+
+
+def test_an_entry_that_cannot_be_written_down_is_an_error_of_whoever_said_it(tmp_path: Path) -> None:
+    with opened(tmp_path) as journal:
+        with pytest.raises(UnicodeEncodeError):
+            journal.write(Asked(replace(REQUEST, messages=(Message("user", "\ud800"),))))
+        answer(journal)
+        assert len(journal.requests()) == 1
+
+
+def test_a_text_that_never_comes_again_is_forgotten(tmp_path: Path) -> None:
+    writing = Writing()
+    for number in range(1_000):
+        message = Message("user", f"{number}" * 1_000)
+        writing.group([Asked(replace(REQUEST, messages=(message,)))])
+    assert len(writing._names) <= MOST_KNOWN
 
 
 def test_a_second_run_on_the_cycle_is_refused_in_words(tmp_path: Path) -> None:

@@ -89,6 +89,12 @@ def test_outputs_are_ranked_within_brief_arm_and_attempt() -> None:
     assert found["predicted"].to_pylist() == [0.1, 0.3, 0.2, -5.0, -4.0, -9.0]
 
 
+def test_where_lower_is_better_the_lowest_prediction_is_ranked_first() -> None:
+    table = judged(outputs([output("a"), output("b"), output("c")]), [None, None, "banned"])
+    assert ranked(table, [0.1, 0.3, -5.0], "lower")["rank"].to_pylist() == [1, 2, 3]
+    assert ranked(table, [0.1, 0.3, -5.0])["rank"].to_pylist() == [2, 1, 3]
+
+
 def test_a_blocked_output_is_ranked_after_all_that_are_not() -> None:
     table = judged(outputs([output("a"), output("b"), output("c")]), [None, "banned", None])
     assert ranked(table, [0.1, 0.9, 0.2])["rank"].to_pylist() == [2, 3, 1]

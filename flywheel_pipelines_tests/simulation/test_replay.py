@@ -83,6 +83,7 @@ def test_the_flywheel_has_a_lift_where_readers_have_preferences(real) -> None:
     assert found.hit_rate > found.chance
 
 
+@pytest.mark.slow
 def test_control_texts_shuffled_within_their_briefs_have_none(real, tmp_path: Path) -> None:
     world = SmallWorld(tmp_path)
     found = lift(world, world.replay(shuffled_texts(real[1].archive)))
@@ -90,6 +91,7 @@ def test_control_texts_shuffled_within_their_briefs_have_none(real, tmp_path: Pa
     assert found.interval[0] < 0 < found.interval[1]
 
 
+@pytest.mark.slow
 def test_control_readers_without_preferences_give_none(tmp_path: Path) -> None:
     world = SmallWorld.make(tmp_path, **SIZE, flat=True)
     found = lift(world, world.replay())
@@ -142,6 +144,7 @@ def test_partial_feedback_is_judged_on_candidates_that_the_flywheel_never_saw(pa
 
 
 # -- replacing -------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_a_second_replay_leaves_nothing_of_the_first(tmp_path: Path) -> None:
     small = {"weeks": 2, "briefs_per_week": 3, "seed": 5}
     once, twice = SmallWorld.make(tmp_path / "once", **small), SmallWorld.make(tmp_path / "twice", **small)

@@ -37,6 +37,10 @@ _HEADERS: Mapping[str, tuple[tuple[str, str], ...]] = {
                 ("status", "where it stands")),
 }  # fmt: skip
 
+_OF_DOCUMENTS = (("brief_id", "(the file's name)", "and its section's, where each is a brief"),
+                 ("title", "(the document's title)", "and its section's"),
+                 ("passages", "(its text)", "in pieces with an id each, to be cited"))  # fmt: skip
+
 
 def feeds_page(contracts: Sequence[FeedContract]) -> str:
     """The Markdown of docs/feeds.md."""
@@ -87,6 +91,9 @@ def _origin(contract: FeedContract) -> str:
 def _columns(contract: FeedContract) -> Iterator[tuple[str, str, str]]:
     """Our name, their header, and what the column is; columns that are named alike stand under one name."""
     spec = contract.spec
+    if spec.documents is not None:
+        yield from _OF_DOCUMENTS
+        return
     known = dict(_HEADERS.get(spec.kind, ())) | _metric_columns(contract)
     for name, what in known.items():
         yield name, spec.columns.get(name, name), what
@@ -106,5 +113,7 @@ def _metric_columns(contract: FeedContract) -> dict[str, str]:
     }
     columns = {spec.join: joined[spec.join], "date": "the day it is about"}
     if spec.events:
-        return columns | {"event": f"counted as: {', '.join(f'{one} = {ours}' for one, ours in spec.events.items())}"}
+        named = ", ".join(f"{one} = {ours}" for one, ours in spec.events.items())
+        of_session = {"session": "in which it happened; each event counts once in it"} if spec.sessions else {}
+        return columns | {"event": f"counted as: {named}"} | of_session
     return columns | dict.fromkeys(contract.measures, "a count; what it is about stands in the flywheel's `metrics`")

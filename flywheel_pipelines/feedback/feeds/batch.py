@@ -266,7 +266,7 @@ def feed_batch_id(path: Path, feed: FeedSpec, *how: object) -> str:
     """Hash of the file's bytes, the feed's settings, and whatever else decides how its rows are read."""
     with path.open("rb") as handle:
         content = hashlib.file_digest(handle, "sha256").hexdigest()
-    return content_hash("feed", content, feed.model_dump_json(), *how)
+    return content_hash("feed", content, feed.identity, *how)
 
 
 def batch_id_of(incoming: Incoming, *how: object) -> str:

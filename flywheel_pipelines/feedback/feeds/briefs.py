@@ -19,6 +19,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from flywheel_pipelines.constraints import BriefConstraintError, constraints_of
 from flywheel_pipelines.cycles import Cadence, cycle_of
 from flywheel_pipelines.feedback.feeds.batch import Days, FeedBatch, RowsInProgress, feed_batch_id
 from flywheel_pipelines.feedback.feeds.day_formats import parse_day
@@ -31,9 +32,9 @@ from flywheel_pipelines.feedback.feeds.rows import (
     headers_of,
     read_rows,
 )
-from flywheel_pipelines.feedback.files import RowProblem, file_period, read_header
+from flywheel_pipelines.feedback.files import RowProblem, file_period, read_header, shown
 from flywheel_pipelines.lake.tables import BRIEF_LEDGER
-from flywheel_pipelines.spec import FeedSpec
+from flywheel_pipelines.spec import ConstraintsSpec, FeedSpec
 
 REQUIRED = ("brief_id", "date")
 OPTIONAL = ("segment", "title", "locale")
@@ -55,6 +56,7 @@ def read_briefs(
     batch_id: str | None = None,
     source: str | None = None,
     period: Days | None = None,
+    constraints: ConstraintsSpec | None = None,
 ) -> FeedBatch:
     """Read one file of briefs into facts for `brief_ledger`.
 
@@ -69,6 +71,7 @@ def read_briefs(
         batch_id: the id of the batch; None: hash of the file and of how it is read.
         source: where the file comes from, in words; None: its name.
         period: the days of a file without a column of dates; None: those in its name.
+        constraints: what outputs are held to; a brief whose own constraints cannot be used is put aside.
 
     Raises:
         InputFileError: the file cannot be used at all, or has no column for brief_id or date.
@@ -77,6 +80,7 @@ def read_briefs(
     period = period_of_briefs(path, feed, period)
     required = REQUIRED if period is None else ("brief_id",)
     headers, others = headers_of(path, feed, required=required, optional=OPTIONAL)
+    others = [header for header in others if feed.fields is None or header in feed.fields]
     renamed = {header: name for name, header in feed.columns.items() if name not in (*REQUIRED, *OPTIONAL)}
     # In the order of the file, which is the order its author reads it in. Fields get a prefix, since a header may be
     # called like one of our own names.
@@ -90,6 +94,7 @@ def read_briefs(
         key = (found.cells["brief_id"], found.cells.get("date"))
         row = _with_blanks_filled(found, above.get(key))
         fact, problems = _brief(row, rows.headers, list(fields), feed.dates, period, cadence)
+        problems = problems or _wrong_constraints(row, rows.headers, fact, constraints)
         if problems:
             batch.put_aside(problems, "invalid", row.raw)
         else:
@@ -152,11 +157,27 @@ def _brief(
     own = {name.removeprefix("field "): fact.pop(name) for name in fields}
     fact["fields"] = json.dumps({name: value for name, value in own.items() if value}, ensure_ascii=False)
     fact["cycle"] = cycle_of(fact.pop("date"), cadence)  # pyright: ignore[reportArgumentType]
-    fact["title"] = _title(fact.get("title") or fact["brief_id"])
+    fact["title"] = titled(fact.get("title") or fact["brief_id"])
     return fact, []
 
 
-def _title(value: object) -> str:
+def _wrong_constraints(
+    row: FeedRow, headers: Mapping[str, str], fact: Mapping[str, object], constraints: ConstraintsSpec | None
+) -> list[RowProblem]:
+    """What is wrong with the constraints that a brief brings, under the header that has them."""
+    if constraints is None or constraints.of_brief is None:
+        return []
+    try:
+        constraints_of(constraints, json.loads(str(fact["fields"])))
+    except BriefConstraintError as error:
+        whole = error.field.split(".")[0]
+        header = next((headers[f"field {one}"] for one in (error.field, whole) if f"field {one}" in headers), whole)
+        return [RowProblem(row.source_row, header, shown(error.found), f"{error}. {AGAIN}")]
+    return []
+
+
+def titled(value: object) -> str:
+    """A title on one line, at most TITLE_LIMIT characters."""
     on_one_line = " ".join(str(value).split())
     return on_one_line if len(on_one_line) <= TITLE_LIMIT else f"{on_one_line[: TITLE_LIMIT - 1]}…"
 

@@ -25,9 +25,9 @@ from flywheel_pipelines.feedback.attribution import Found, Output
 from flywheel_pipelines.feedback.feeds.batch import PutAside, unreadable
 from flywheel_pipelines.feedback.feeds.day_formats import day_sql, parse_day
 from flywheel_pipelines.feedback.feeds.formats import BLANKS, count_sql, number_sql
-from flywheel_pipelines.feedback.feeds.metric_columns import COUNT, DATE, EVENT, MetricColumns
+from flywheel_pipelines.feedback.feeds.metric_columns import COUNT, DATE, EVENT, SESSION, MetricColumns
 from flywheel_pipelines.feedback.feeds.metric_rows import latest_day
-from flywheel_pipelines.feedback.feeds.rows import FeedRow, check_meanings, feed_row
+from flywheel_pipelines.feedback.feeds.rows import FeedRow, check_meanings, checked_name, feed_row
 from flywheel_pipelines.feedback.feeds.strict_csv import DoubtError, read_strictly
 from flywheel_pipelines.feedback.files import read_table
 from flywheel_pipelines.feedback.files.cells import CellError
@@ -97,6 +97,7 @@ class MetricCells:
         self.n_rows = 0
         self.unreadable: list[PutAside] = []
         self.found: Mapping[str, Found] = {}
+        self.sessions: Mapping[str, int] = {}
 
     def load(self, pool: ThreadPoolExecutor, *, fast: bool = True) -> None:
         """Read the file: strictly when it is plain, else with care.
@@ -124,10 +125,14 @@ class MetricCells:
         self.n_rows = careful.num_rows
         self.unreadable = unreadable([*table.broken_rows, *table.broken_cells])
 
-    def numbers(self, attribute: Attribute, today: date) -> Numbers:
-        """The rows as numbers, with `fine` set for those that are plainly fine."""
-        days = self._look_up_days()
-        outputs = self._look_up_names(attribute, days)
+    def look_up(self, attribute: Attribute) -> list[Output]:
+        """Look up the days and the names that the cells hold; the outputs that they name, by cycle and id."""
+        if SESSION in self._columns.headers:
+            self._look_up_sessions()
+        return self._look_up_names(attribute, self._look_up_days())
+
+    def numbers(self, outputs: list[Output], today: date) -> Numbers:
+        """The rows as numbers, with `fine` set for those that are plainly fine; `outputs` are those of `look_up`."""
         # A date column's distinct texts, or the last day of the file's period.
         day = f"coalesce(days.day, {NO_DAY})" if self._columns.has_dates else str(self._last_day())
         names = [name for name in self._columns.headers if name not in (self._columns.key, DATE)]
@@ -135,6 +140,8 @@ class MetricCells:
         join_days = ""
         if self._columns.has_dates:
             join_days = f"left join days on days.text = cells.{self._column[DATE]}"
+        if SESSION in self._columns.headers:
+            join_days += f" left join sessions on sessions.text = cells.{self._column[SESSION]}"
         # Empty cells may be null and then match nothing; the Python checks say what is wrong with them.
         found = self._arrays(
             f"""
@@ -194,6 +201,11 @@ class MetricCells:
                 for event, measure in self._feed.events.items()
             )
             return f"(case {text}{events} else 'inf'::double end)"
+        if name == SESSION:
+            return "coalesce(sessions.number, 'inf'::double)"
+        if name == COUNT and self._feed.sessions:
+            number = f"coalesce({count_sql(text, self._feed.numbers)}, 'inf'::double)"
+            return f"case when {text} is null or {text} = '' then 1 else {number} end"
         if name in self._columns.whole or name == COUNT:
             return f"coalesce({count_sql(text, self._feed.numbers)}, 'inf'::double)"
         number = f"coalesce({number_sql(text, self._feed.numbers)}, 'inf'::double)"
@@ -251,6 +263,27 @@ class MetricCells:
         self._connection.unregister("more_days")
         first, last = self._connection.execute("select min(day), max(day) from days").fetchall()[0]
         return None if first is None else (to_day(first), to_day(last))
+
+    def _look_up_sessions(self) -> None:
+        """Make the table `sessions` of all texts that name a session, and number them by name."""
+        column = self._column[SESSION]
+        texts = [
+            text for (text,) in self._connection.execute(f"select distinct {column} from cells").fetchall() if text
+        ]
+        named: dict[str, str] = {}
+        for text in texts:
+            try:
+                named[text] = checked_name(text.strip(BLANKS) or None, "a session")
+            except CellError:
+                continue
+        self.sessions = {name: number for number, name in enumerate(sorted(set(named.values())))}
+        numbered = pa.table(
+            {"text": list(named), "number": [self.sessions[name] for name in named.values()]},
+            schema=pa.schema([("text", pa.string()), ("number", pa.float64())]),
+        )
+        self._connection.register("numbered", numbered)
+        self._connection.execute("create table sessions as select * from numbered")
+        self._connection.unregister("numbered")
 
     def _look_up_names(self, attribute: Attribute, days: tuple[date, date] | None) -> list[Output]:
         """Make the table `names` of all texts that name one output; the outputs by cycle and id."""

@@ -17,8 +17,8 @@ from flywheel_pipelines.feedback.feeds.rows import headers_of
 from flywheel_pipelines.feedback.files import file_period, read_header
 from flywheel_pipelines.spec import REVIEW_MEASURES, FeedSpec, FlywheelSpec, Metric, RateMetric
 
-OUTPUT_ID, DATE, EVENT, COUNT = "output_id", "date", "event", "count"
-ROLES = (OUTPUT_ID, "url", "external_id", DATE, EVENT, COUNT)
+OUTPUT_ID, DATE, EVENT, COUNT, SESSION = "output_id", "date", "event", "count", "session"
+ROLES = (OUTPUT_ID, "url", "external_id", DATE, EVENT, COUNT, SESSION)
 """Names in a feed's columns that are no measures."""
 
 
@@ -28,7 +28,7 @@ class MetricColumns:
 
     Attributes:
         headers: our name and their header of every column that is read, in that order: the one that names the output,
-            then date, event and count where there are such, then the measures.
+            then date, event, session and count where there are such, then the measures.
         key: our name of the column that names the output.
         measures: what the file counts; with events, what the events are counted as.
         whole: measures that must be whole, non-negative numbers, since a metric counts them.
@@ -60,8 +60,8 @@ def measures_of(spec: FlywheelSpec) -> list[str]:
 
 def measures_in(feed: FeedSpec, spec: FlywheelSpec) -> list[str]:
     """What a feed's files count: events, or the columns that are named and no role, or what the metrics count."""
-    if feed.aggregate == "count":
-        return sorted(set(feed.events.values()))
+    if feed.counts_events:
+        return list(feed.event_measures)
     return [name for name in feed.columns if name not in ROLES] or measures_of(spec)
 
 
@@ -81,13 +81,17 @@ def metric_columns(
     Raises:
         InputFileError: a column is missing, or neither the rows nor anything else says which days they are about.
     """
-    counts_events = feed.aggregate == "count"
-    required = [feed.join, *([EVENT] if counts_events else measures)]
+    counts_events = feed.counts_events
+    of_event = [EVENT, *([SESSION] if feed.sessions else [])]
+    required = [feed.join, *(of_event if counts_events else measures)]
     has_dates = DATE in feed.columns or DATE in read_header(path, [feed.columns.get(name, name) for name in required])
     optional = [COUNT] if counts_events else []
+    if feed.sessions and feed.columns.get(COUNT) not in read_header(path, [*feed.columns.values()]):
+        # In JSON lines a key stands where there is something to say: on a day on which nobody took anything, nowhere.
+        feed = feed.model_copy(update={"columns": {name: of for name, of in feed.columns.items() if name != COUNT}})
     required[1:1] = [DATE] if has_dates else []
     headers, _ = headers_of(path, feed, required=required, optional=optional)
-    ordered = [feed.join, DATE, EVENT, COUNT, *([] if counts_events else measures)]
+    ordered = [feed.join, DATE, EVENT, SESSION, COUNT, *([] if counts_events else measures)]
     period = period or (None if has_dates else file_period(path, feed))
     if not has_dates:
         _check_period(path, period, today)

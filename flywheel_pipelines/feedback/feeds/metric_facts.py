@@ -6,6 +6,7 @@ cycle by cycle. Not here: which rows are good (`metric_cells`, `metric_rows`).
 - last: of several rows the lowest counts, measure by measure; the others are said by the file and corrected by it.
 - sum: their values are added in the order of the file.
 - count: each row is one event, or as many as its column `count` says.
+- sessions: as count, once in each session (`metric_sessions`).
 
 A fact carries the number of the last row that it comes from. Keys are numbers (output times days), so that finding the
 last of many rows is one pass over an array and no sort, unless the keys are spread too thinly for that.
@@ -24,6 +25,8 @@ import pyarrow as pa
 from flywheel_pipelines.feedback.attribution import Output
 from flywheel_pipelines.feedback.feeds.metric_cells import Numbers, to_day
 from flywheel_pipelines.feedback.feeds.metric_columns import COUNT, EVENT
+from flywheel_pipelines.feedback.feeds.metric_sessions import counted_in_sessions
+from flywheel_pipelines.feedback.plausibility_days import OutputDays
 from flywheel_pipelines.lake.parts import LedgerPart
 from flywheel_pipelines.lake.tables import METRIC_LEDGER
 from flywheel_pipelines.spec import FeedSpec
@@ -104,29 +107,9 @@ class MetricFacts:
             return None
         return to_day(min(int(day.min()) for day in days)), to_day(max(int(day.max()) for day in days))
 
-    def by_day(self) -> pa.Table:
-        """One row per output and day, with a column per measure (null where it was not measured).
-
-        Columns output_id, cycle, measured_on, and the measures in their order.
-        """
-        numbered = self.numbered()
-        ids = pa.array([one.output_id for one in self.outputs], pa.string())
-        index = numbered["output_id"].combine_chunks()
-        return numbered.set_column(0, "output_id", pa.DictionaryArray.from_arrays(index, ids))
-
-    def numbered(self) -> pa.Table:
-        """As `by_day`, with the place in `outputs` as output_id."""
-        output, day, values = _side_by_side(self.columns)
-        cycles = np.array([one.cycle for one in self.outputs], "datetime64[D]").astype(np.int32)
-        measures = {name: pa.array(value, pa.float64(), from_pandas=True) for name, value in values.items()}
-        return pa.table(
-            {
-                "output_id": pa.array(output, pa.int32()),
-                "cycle": pa.array(cycles[output], pa.int32()).view(pa.date32()),
-                "measured_on": pa.array(day, pa.int32()).view(pa.date32()),
-                **measures,
-            }
-        )
+    def by_day(self) -> OutputDays:
+        """One row per output and day, with nan where something was not measured; numbers are places in `outputs`."""
+        return side_by_side(self.columns)
 
     def parts(self, *, feed_name: str | None, batch_id: str, recorded_at: datetime) -> list[LedgerPart]:
         """The rows of `metric_ledger`, one part a cycle."""
@@ -163,6 +146,8 @@ def facts_of(numbers: Numbers, feed: FeedSpec, measures: Sequence[str]) -> Metri
         return MetricFacts(numbers.outputs, [])
     if feed.aggregate == "last":
         return MetricFacts(numbers.outputs, _last(numbers))
+    if feed.sessions is not None:
+        return MetricFacts(numbers.outputs, _in_sessions(numbers, feed, measures))
     rows = np.flatnonzero(numbers.fine)
     output, day, source_row = numbers.output[rows], numbers.day[rows], numbers.source_row[rows]
     values = {name: value[rows] for name, value in numbers.values.items()}
@@ -186,6 +171,12 @@ def facts_of(numbers: Numbers, feed: FeedSpec, measures: Sequence[str]) -> Metri
             for name, of, value, row in add(keys, len(numbers.outputs) * n_days, values, measures, source_row)
         ],
     )
+
+
+def _in_sessions(numbers: Numbers, feed: FeedSpec, measures: Sequence[str]) -> list[Column]:
+    counted = counted_in_sessions(numbers, feed, measures)
+    rows = Rows(np.arange(len(counted.output)), counted.output, counted.day, counted.source_row)
+    return [Column(name, rows, values) for name, values in counted.values.items()]
 
 
 def _last(numbers: Numbers) -> list[Column]:
@@ -214,7 +205,7 @@ def _last(numbers: Numbers) -> list[Column]:
 
 
 def _last_of(keys: np.ndarray, n_keys: int, numbers: Numbers) -> Rows:
-    at = _last_rows(keys, n_keys + 1)
+    at = last_rows(keys, n_keys + 1)
     nothing = np.flatnonzero(keys == n_keys)
     if len(nothing):
         at = np.delete(at, np.searchsorted(at, nothing[-1]))
@@ -231,7 +222,7 @@ def _added(
     found = []
     for name, value in values.items():
         there = np.flatnonzero(~np.isnan(value))
-        kept = there[_last_rows(keys[there], n_keys)]
+        kept = there[last_rows(keys[there], n_keys)]
         unique, place = np.unique(keys[there], return_inverse=True)
         totals = np.bincount(place, weights=value[there], minlength=len(unique))
         found.append((name, keys[kept], totals[np.searchsorted(unique, keys[kept])], source_row[kept]))
@@ -249,7 +240,7 @@ def _counted(
     return found
 
 
-def _last_rows(keys: np.ndarray, n_keys: int) -> np.ndarray:
+def last_rows(keys: np.ndarray, n_keys: int) -> np.ndarray:
     """Positions of the last row of each key, in the order of the rows."""
     n = len(keys)
     if n_keys <= SPARSE * max(n, 1_000):
@@ -273,12 +264,13 @@ def _spans(outputs: Sequence[Output]) -> list[tuple[date, int, int]]:
     return spans
 
 
-def _side_by_side(columns: Sequence[Column]) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """Output and day of every key, and per measure its value there or nan."""
+def side_by_side(columns: Sequence[Column]) -> OutputDays:
+    """One row per output and day that any of the columns has a fact of; nan where another has none."""
     if not columns:
-        return np.array([], np.int32), np.array([], np.int32), {}
-    if all(column.rows is columns[0].rows for column in columns):
-        return columns[0].output, columns[0].day, {column.measure: column.value for column in columns}
+        return OutputDays(np.array([], np.int32), np.array([], np.int32), {})
+    same = columns[0]
+    if all(_are_same(column.rows, same.rows) for column in columns):
+        return OutputDays(same.output, same.day, {column.measure: column.value for column in columns})
     days = [column.day for column in columns]
     first = min(int(day.min()) for day in days if len(day))
     n_days = max(int(day.max()) for day in days if len(day)) - first + 1
@@ -288,7 +280,16 @@ def _side_by_side(columns: Sequence[Column]) -> tuple[np.ndarray, np.ndarray, di
     for column, of in zip(columns, keys, strict=True):
         values[column.measure] = np.full(len(unique), np.nan)
         values[column.measure][np.searchsorted(unique, of)] = column.value
-    return (unique // n_days).astype(np.int32), (unique % n_days + first).astype(np.int32), values
+    return OutputDays((unique // n_days).astype(np.int32), (unique % n_days + first).astype(np.int32), values)
+
+
+def _are_same(one: Rows, other: Rows) -> bool:
+    """Whether they are about the same outputs and days in the same order."""
+    if one is other:
+        return True
+    if len(one.at) != len(other.at):
+        return False
+    return np.array_equal(one.of_outputs, other.of_outputs) and np.array_equal(one.day[one.at], other.day[other.at])
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 from flywheel_pipelines.feedback.attribution import Found, Nobody, Output
@@ -16,8 +16,8 @@ from flywheel_pipelines.feedback.counts import why_no_count
 from flywheel_pipelines.feedback.feeds.batch import ProblemCode, PutAside
 from flywheel_pipelines.feedback.feeds.day_formats import parse_day
 from flywheel_pipelines.feedback.feeds.formats import parse_count, parse_number
-from flywheel_pipelines.feedback.feeds.metric_columns import COUNT, DATE, EVENT, MetricColumns
-from flywheel_pipelines.feedback.feeds.rows import FeedRow
+from flywheel_pipelines.feedback.feeds.metric_columns import COUNT, DATE, EVENT, SESSION, MetricColumns
+from flywheel_pipelines.feedback.feeds.rows import FeedRow, checked_name
 from flywheel_pipelines.feedback.files import RowProblem
 from flywheel_pipelines.feedback.files.cells import AGAIN, CellError, shown
 from flywheel_pipelines.spec import FeedSpec
@@ -40,6 +40,8 @@ class RowRules:
     columns: MetricColumns
     found: Mapping[str, Found]
     today: date
+    sessions: Mapping[str, int] = field(default_factory=dict)
+    """The number of each session by its name."""
 
     def judged(self, row: FeedRow) -> MetricRow | PutAside:
         """What a row says, or everything that is wrong with it."""
@@ -80,7 +82,7 @@ class RowRules:
             if name in (self.columns.key, DATE):
                 continue
             try:
-                values[name] = self._event(row.cells[EVENT]) if name == EVENT else self._number(name, row.cells[name])
+                values[name] = self._value(name, row.cells[name])
             except CellError as error:
                 problems.append(row.problem(self.columns.headers[name], name, str(error)))
         if EVENT not in self.columns.headers and not problems and all(map(math.isnan, values.values())):
@@ -89,6 +91,13 @@ class RowRules:
             problems.append(row.problem(self.columns.headers[name], name, reason))
         return values
 
+    def _value(self, name: str, value: str | None) -> float:
+        if name == EVENT:
+            return self._event(value)
+        if name == SESSION:
+            return float(self.sessions[checked_name(value, "the session in which it happened")])
+        return self._number(name, value)
+
     def _number(self, name: str, value: str | None) -> float:
         if name not in self.columns.whole and name != COUNT:
             number = parse_number(value, self.feed.numbers)
@@ -96,6 +105,8 @@ class RowRules:
             if number is not None and least is not None and number < least:
                 raise CellError(f"below {least:g}; expected {least:g} or more. {AGAIN}")
             return math.nan if number is None else number
+        if name == COUNT and value is None and self.feed.sessions:
+            return 1.0
         count = parse_count(value, self.feed.numbers)
         if count is None:
             raise CellError(why_no_count(value))

@@ -26,7 +26,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from flywheel_pipelines.feedback.attribution import Found, named_by_id
+from flywheel_pipelines.feedback.attribution import Found, Output, named_by_id
 from flywheel_pipelines.feedback.feeds.batch import (
     Days,
     FeedBatch,
@@ -37,9 +37,10 @@ from flywheel_pipelines.feedback.feeds.batch import (
     quarantine_table,
 )
 from flywheel_pipelines.feedback.feeds.metric_cells import Attribute, MetricCells, Numbers, day_number
-from flywheel_pipelines.feedback.feeds.metric_columns import MetricColumns, metric_columns
+from flywheel_pipelines.feedback.feeds.metric_columns import SESSION, MetricColumns, metric_columns
 from flywheel_pipelines.feedback.feeds.metric_facts import MetricFacts, facts_of
 from flywheel_pipelines.feedback.feeds.metric_rows import MetricRow, RowRules
+from flywheel_pipelines.feedback.feeds.metric_sessions import unshown
 from flywheel_pipelines.feedback.files import RowProblem
 from flywheel_pipelines.lake.tables import METRIC_LEDGER, QUARANTINE
 from flywheel_pipelines.spec import FeedSpec, Metric
@@ -56,8 +57,9 @@ class Held:
     reason: str
 
 
-HoldRule = Callable[[MetricFacts], Sequence[Held]]
-"""Given the facts that would land, which of them are held. `MetricFacts.by_day` is a table to ask in SQL."""
+HoldRule = Callable[[Sequence[Output]], Callable[[MetricFacts], Sequence[Held]]]
+"""Given the outputs that a file names, what says which of the facts that would land are held. The first is called while
+the rows are still being judged, and may take its time to read what it needs."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class MetricsFile:
         feed_name, source: what the books say it came by and from.
         period: the days it is about, when somebody said so.
         is_late: whether the measurement window of a cycle had passed when the file became known.
-        hold: which facts wait for a person; None: none.
+        hold: tells which facts wait for a person; None: none.
         is_known: whether a batch is in the lake already; its file is not judged again.
     """
 
@@ -176,13 +178,17 @@ def measure_file(file: MetricsFile, *, fast: bool = True) -> MeasuredBatch | Non
         cells.load(pool, fast=fast)
         if file.is_known(id_of_batch.result()):
             return None
-        numbers = cells.numbers(file.attribute, today)
+        outputs = cells.look_up(file.attribute)
+        held_of = None if file.hold is None else pool.submit(file.hold, outputs)
+        numbers = cells.numbers(outputs, today)
         judged = _Judged(file, columns, id_of_batch.result())
         judged.put(cells.unreadable)
-        rules = RowRules(file.feed, columns, cells.found, today)
+        rules = RowRules(file.feed, columns, cells.found, today, cells.sessions)
         _judge_the_rest(cells, numbers, rules, judged, fast)
+        if file.feed.sessions is not None:
+            _put_unshown(cells, numbers, file.feed, columns, judged)
         facts = facts_of(numbers, file.feed, columns.measures)
-        if file.hold is not None and (held := file.hold(facts)):
+        if held_of is not None and (held := held_of.result()(facts)):
             _hold(cells, numbers, held, columns, judged)
             facts = facts_of(numbers, file.feed, columns.measures)
         return MeasuredBatch(judged.batch(numbers, facts), facts, columns)
@@ -206,6 +212,22 @@ def _judge_the_rest(cells: MetricCells, numbers: Numbers, rules: RowRules, judge
         numbers.day[position] = day_number(found.day)
         for value, of_column in zip(found.values, numbers.values.values(), strict=True):
             of_column[position] = value
+    judged.put(aside)
+
+
+def _put_unshown(cells: MetricCells, numbers: Numbers, feed: FeedSpec, columns: MetricColumns, judged: _Judged) -> None:
+    """Put the rows of sessions aside in which the output was never shown: nobody accepts what nobody saw."""
+    assert feed.sessions is not None
+    header, shown_by = columns.headers[SESSION], feed.sessions.shown
+    positions = np.flatnonzero(unshown(numbers, feed, columns.measures))
+    aside = []
+    for _, row in cells.rows(positions):
+        reason = (
+            f"no row of event {shown_by} in this session for this output; expected one in the same file. Hand in a "
+            "file with all rows of the session."
+        )
+        aside.append(PutAside([row.problem(header, SESSION, reason)], "invalid", row.raw))
+    numbers.fine[positions] = False
     judged.put(aside)
 
 

@@ -34,6 +34,7 @@ class FileFormat(StrEnum):
     CSV = "csv"
     JSONL = "jsonl"
     PARQUET = "parquet"
+    JUNIT = "junit"
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ _OTHER_CONTENTS = {
     b"SQLite format 3\0": "an SQLite database. Export the table as CSV, or declare an sql feed",
 }
 _NESTED = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", *_OTHER_PACKINGS)
+_TEST_REPORT = re.compile(r"<([\w.-]+:)?testsuites?[\s/>]")
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -192,6 +194,8 @@ def _text_source(path: Path, packing: Packing, member: str, start: bytes) -> Sou
             )
         text = start.decode("utf-8-sig", "replace")
     text = text.lstrip()
+    if text.startswith("<") and _TEST_REPORT.search(text):
+        return Source(path, FileFormat.JUNIT, packing, member, encoding)
     if re.match(r"<(!doctype|html|\?xml|head|body|!--|table|workbook)", text, re.IGNORECASE):
         raise InputFileError(
             f"{path}: is a web page or XML ({shown(text, 60)}), perhaps an error or a log-in page that was saved in "

@@ -1,7 +1,7 @@
 """One way to read any of the file formats: `read_header`, `read_table` and `file_period`.
 
 Here: choosing the reader and the table, and the header checks that do not depend on the format.
-Not here: the formats (`csv_rows`, `jsonl_rows`, `parquet_rows`) and what the columns mean.
+Not here: the formats (`csv_rows`, `jsonl_rows`, `junit_rows`, `parquet_rows`) and what the columns mean.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from flywheel_pipelines.errors import InputFileError
 from flywheel_pipelines.feedback.files.cells import CELL_LIMIT, RowProblem, names_shown, shown
 from flywheel_pipelines.feedback.files.csv_rows import CsvRows
 from flywheel_pipelines.feedback.files.jsonl_rows import JsonRows, read_json_header
+from flywheel_pipelines.feedback.files.junit_rows import JunitRows, read_junit_header
 from flywheel_pipelines.feedback.files.layout import TableLayout, choose_table, find_tables
 from flywheel_pipelines.feedback.files.opening import FileFormat, Source, open_source
 from flywheel_pipelines.feedback.files.parquet_rows import ParquetRows, read_parquet_header
@@ -59,6 +60,8 @@ def read_header(path: Path, wanted: Sequence[str] = ()) -> list[str]:
         return read_parquet_header(path)
     if source.format is FileFormat.JSONL:
         return read_json_header(source)
+    if source.format is FileFormat.JUNIT:
+        return read_junit_header(source)
     return choose_table(path, find_tables(source), wanted).header
 
 
@@ -84,7 +87,7 @@ def file_period(path: Path, feed: FeedSpec) -> Period | None:
 def read_table(
     path: Path, columns: Sequence[str], *, date_format: str = "%Y-%m-%d", limit: int = CELL_LIMIT
 ) -> TextTable:
-    """Read the named columns of a CSV, TSV or JSONL file (plain, gzipped or zipped) or of a Parquet file.
+    """Read the named columns of a CSV, TSV, JSONL or JUnit XML file (plain, gzipped or zipped) or of a Parquet file.
 
     Args:
         path: the file.
@@ -102,6 +105,9 @@ def read_table(
     if source.format is FileFormat.JSONL:
         _check_header(path, read_json_header(source), columns)
         return _table(path, columns, JsonRows(source, columns, limit=limit))
+    if source.format is FileFormat.JUNIT:
+        _check_header(path, read_junit_header(source), columns)
+        return _table(path, columns, JunitRows(source, columns, limit=limit))
     return _read_text_table(source, columns, limit)
 
 
@@ -127,7 +133,7 @@ def _read_text_table(source: Source, columns: Sequence[str], limit: int) -> Text
     )
 
 
-def _table(path: Path, columns: Sequence[str], reader: CsvRows | JsonRows | ParquetRows) -> TextTable:
+def _table(path: Path, columns: Sequence[str], reader: CsvRows | JsonRows | JunitRows | ParquetRows) -> TextTable:
     chunks = list(reader.chunks())
     if not reader.n_rows:
         raise InputFileError(f"{path}: has a header but no rows. Export it again with the rows in it.")

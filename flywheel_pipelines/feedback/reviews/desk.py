@@ -12,11 +12,11 @@ from datetime import date
 
 from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.feedback.quarantine import Choice, open_rows
-from flywheel_pipelines.feedback.reviews.drafts import draft_hash
+from flywheel_pipelines.feedback.reviews.drafts import draft_hash, theme_draft
 from flywheel_pipelines.feedback.reviews.latest import DECISIONS, latest_reviews
 from flywheel_pipelines.feedback.reviews.sheet import DRAFT_HASH
 from flywheel_pipelines.lake.store import Lake
-from flywheel_pipelines.lake.tables import BRIEFS, PUBLISHED_OUTPUTS, REVIEWS
+from flywheel_pipelines.lake.tables import BRIEFS, PUBLISHED_OUTPUTS, REVIEWS, THEME_CANDIDATES
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,31 @@ def sheet_rows(lake: Lake, flywheel: str, cycle: date) -> list[dict[str, str | N
             DRAFT_HASH: draft_hash(output["text"]),
         }
         for output in sorted(waiting.values(), key=lambda row: (row["brief_id"], row["output_id"]))
+    ]
+
+
+def theme_sheet_rows(lake: Lake, flywheel: str, cycle: date) -> list[dict[str, str | None]]:
+    """One row per theme that a cycle founded and nobody has reviewed; its quotes stand where an output has its brief.
+
+    accepted keeps the name, edited gives it the first line of final_text (or merges it: `merge into th-...`), rejected
+    says that it is no theme.
+    """
+    reviewed = set(lake.read(REVIEWS, flywheel, cycle)["output_id"].to_pylist())
+    drafts = {
+        row["theme_id"]: (row, theme_draft(row["name"], row["summary"]))
+        for row in lake.read(THEME_CANDIDATES, flywheel, cycle).to_pylist()
+        if row["theme_id"] not in reviewed
+    }
+    return [
+        {
+            "output_id": theme_id,
+            "brief": "\n".join(row["quotes"]),
+            "segment": f"{len(row['member_ids'])} tickets",
+            "locale": None,
+            "draft": draft,
+            DRAFT_HASH: draft_hash(draft),
+        }
+        for theme_id, (row, draft) in sorted(drafts.items())
     ]
 
 

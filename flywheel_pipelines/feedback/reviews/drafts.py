@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flywheel_pipelines.lake.store import Lake, content_hash
-from flywheel_pipelines.lake.tables import GENERATED_OUTPUTS, PUBLISHED_OUTPUTS
+from flywheel_pipelines.lake.tables import GENERATED_OUTPUTS, PUBLISHED_OUTPUTS, THEME_CANDIDATES
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,24 @@ def find_drafts(lake: Lake, flywheel: str, output_ids: Collection[str]) -> dict[
         texts = zip(rows["output_id"].to_pylist(), rows["text"].to_pylist(), strict=True)
         found |= {name: Draft(name, cycle, text) for name, text in texts if name in output_ids}
     missing = set(output_ids) - found.keys()
-    return found | _superseded(lake, flywheel, missing) if missing else found
+    if not missing:
+        return found
+    return found | _superseded(lake, flywheel, missing) | _themes(lake, flywheel, missing)
+
+
+def theme_draft(name: str, summary: str) -> str:
+    """A theme as people review it: its name in the first line, what customers say below."""
+    return f"{name}\n{summary}"
+
+
+def _themes(lake: Lake, flywheel: str, theme_ids: Collection[str]) -> dict[str, Draft]:
+    """Themes of an insight flywheel, which are reviewed as outputs are, in the words that the model gave them."""
+    rows = lake.read(THEME_CANDIDATES, flywheel, columns=["cycle", "theme_id", "name", "summary"]).to_pylist()
+    return {
+        row["theme_id"]: Draft(row["theme_id"], row["cycle"], theme_draft(row["name"], row["summary"]))
+        for row in rows
+        if row["theme_id"] in theme_ids
+    }
 
 
 def _superseded(lake: Lake, flywheel: str, output_ids: Collection[str]) -> dict[str, Draft]:

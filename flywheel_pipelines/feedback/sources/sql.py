@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from flywheel_pipelines.errors import FlywheelError
+from flywheel_pipelines.errors import FlywheelError, UnavailableError
 from flywheel_pipelines.feedback.files.cells import shown
 from flywheel_pipelines.feedback.sources.rows import CHUNK_ROWS, SourceRows, check_names
 from flywheel_pipelines.feedback.sources.secrets import HiddenUrl
@@ -120,7 +120,7 @@ def _connected(engine: Engine, url: HiddenUrl, what: str) -> Iterator[Connection
     except (SQLAlchemyError, OSError, ValueError, TypeError, UnicodeError) as error:
         said = _said(error, url, connected=False)
     if connection is None:
-        raise FlywheelError(
+        raise UnavailableError(
             f"{what}: cannot connect to the database that {url.variable} names; it said: {said} "
             "Check that it runs, that this machine may reach it, and user and password in the URL. Nothing was pulled."
         )
@@ -221,6 +221,7 @@ def _refused(asked: str, said: str, timeout: float) -> FlywheelError:
         advice = "A feed only reads: write a SELECT that changes nothing."
     elif "connection" in lower or "server" in lower:
         advice = "The connection broke off. Pull again; it starts from the beginning."
+        return UnavailableError(f"{asked}: the database said: {said} {advice} Nothing was pulled.")
     else:
         advice = "Put the query right, and try it in the database's own client."
     return FlywheelError(f"{asked}: the database said: {said} {advice} Nothing was pulled.")

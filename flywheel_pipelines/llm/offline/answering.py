@@ -13,9 +13,11 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flywheel_pipelines.llm.offline.grammars import PARAMETER, Grammar, grammar_of_version
 from flywheel_pipelines.llm.offline.prompt_reading import read_prompt
 from flywheel_pipelines.llm.offline.reflecting import is_reflection, reflect
 from flywheel_pipelines.llm.offline.schema_filling import fill_schema, plain_text
+from flywheel_pipelines.llm.offline.theme_naming import is_theme_naming, name_theme
 from flywheel_pipelines.llm.offline.writing import write
 from flywheel_pipelines.similarity import shingles_of
 
@@ -47,17 +49,20 @@ def chat_completion(body: Any) -> dict[str, Any]:
     messages = _checked_messages(body)
     schema, as_json = _wanted_form(body)
     digest = hashlib.sha256(json.dumps(body, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-    prompt = read_prompt(messages)
+    grammar = _grammar(body)
+    prompt = read_prompt(messages, grammar)
     limit = body.get("max_completion_tokens") or body.get("max_tokens")
     choices = []
     n_completion = 0
     for index in range(_whole(body, "n", 1, 1, 128)):
         rng = random.Random(f"{digest}/{index}")
-        writing = write(prompt, rng)
+        writing = write(prompt, rng, grammar)
         schema = schema or prompt.orders.schema
         if schema is not None or as_json:
             if schema is not None and is_reflection(schema, messages):
-                value: Any = reflect(schema, messages)
+                value: Any = reflect(schema, messages, grammar)
+            elif schema is not None and is_theme_naming(schema, messages):
+                value = name_theme(messages)
             else:
                 value = fill_schema(schema, writing, prompt.brief, rng) if schema else {"text": plain_text(writing)}
             content = json.dumps(value, ensure_ascii=False)
@@ -135,6 +140,19 @@ def _checked_model(body: Mapping[str, Any]) -> None:
             parameter="model",
             code="model_not_found",
         )
+
+
+def _grammar(body: Mapping[str, Any]) -> Grammar:
+    """The grammar that the request names; the built-in one when it names none."""
+    version = body.get(PARAMETER, "")
+    found = grammar_of_version(version) if isinstance(version, str) else None
+    if found is None:
+        raise RequestError(
+            f"'{PARAMETER}' names {version!r}, a grammar that this process was not told of. It is told by the flywheel "
+            "that brings it; leave the parameter out for the built-in grammar.",
+            parameter=PARAMETER,
+        )
+    return found
 
 
 def _checked_messages(body: Any) -> list[Mapping[str, Any]]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Protocol
 
 from flywheel_pipelines.llm.offline.choices import (
     CHOICES,
@@ -42,6 +43,17 @@ class WriterBrief:
     audience: str = ""
     facts: tuple[str, ...] = ()
     link: str = ""
+    passages: tuple[tuple[str, str], ...] = ()
+    """(id, text) of what may be cited."""
+
+
+@dataclass(frozen=True)
+class CitedStatement:
+    """A sentence, and what it is taken from: the id of a passage and words of it, verbatim."""
+
+    sentence: str
+    passage: str
+    quote: str
 
 
 @dataclass(frozen=True)
@@ -49,7 +61,9 @@ class Draft:
     """The pieces of one text, from which the fields of any schema are filled.
 
     `choices` are those carried out: a number that the brief does not give cannot be named. `sentences` are the whole
-    text in order: the opening first, the call to action last. `spare` are sentences for fields beyond that.
+    text in order: the opening first, the call to action last. `spare` are sentences for fields beyond that. `numbers`
+    are fields of numbers to be drawn; `fills` says which piece other fields get. `cited` are the sentences with what
+    they cite, where the grammar has statements.
     """
 
     locale: str
@@ -61,6 +75,9 @@ class Draft:
     greeting: str
     sentences: tuple[str, ...]
     spare: tuple[str, ...]
+    numbers: tuple[str, ...] = ()
+    fills: Mapping[str, str] = field(default_factory=dict)
+    cited: tuple[CitedStatement, ...] = ()
 
     @property
     def opening(self) -> str:
@@ -124,8 +141,8 @@ def compose(choices: Mapping[str, str], brief: WriterBrief, rng: random.Random, 
     language = locale.replace("_", "-").split("-")[0].casefold()
     language = language if language in PHRASES else "en"
     carried_out = {**draw_choices(rng), **choices}
-    figures, facts = _clauses(brief.facts)
-    slots = _slots(brief, PHRASES[language])
+    figures, facts = clauses_of(brief.facts)
+    slots = slots_of(brief, PHRASES[language])
     if _has_digit(slots["s"]):
         carried_out["has_number"] = YES
     elif not figures:
@@ -210,7 +227,19 @@ class _Composition:
         return [fill(template, self.slots, self.rng) for template in drawn]
 
 
-def _slots(brief: WriterBrief, phrases: Phrases) -> dict[str, str]:
+class StandIns(Protocol):
+    """What stands for the subject, the product and the audience where a brief names none."""
+
+    @property
+    def subject(self) -> str: ...
+    @property
+    def product(self) -> str: ...
+    @property
+    def audience(self) -> str: ...
+
+
+def slots_of(brief: WriterBrief, phrases: StandIns) -> dict[str, str]:
+    """The slots of a template (`phrases`) as a brief fills them, but for its facts."""
     subject = _name(brief.keyword or brief.title, SUBJECT_WORDS) or phrases.subject
     product = _name(brief.product, NAME_WORDS) or phrases.product
     audience = _name(brief.audience, NAME_WORDS) or phrases.audience
@@ -223,7 +252,7 @@ def _without_digits(slots: dict[str, str], phrases: Phrases) -> dict[str, str]:
     return {**slots, "p": product, "P": _capital(product), "a": audience}
 
 
-def _clauses(facts: Sequence[str]) -> tuple[list[str], list[str]]:
+def clauses_of(facts: Sequence[str]) -> tuple[list[str], list[str]]:
     """The clauses of the facts, short enough for a sentence: those with a figure, and those without."""
     figures: list[str] = []
     others: list[str] = []

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
-from flywheel_pipelines.llm.offline.choices import CHOICES, NO, YES
+from flywheel_pipelines.llm.offline.choices import NO, YES
 from flywheel_pipelines.llm.offline.grammar import WriterBrief
+from flywheel_pipelines.llm.offline.grammars import BUILT_IN, Grammar
+from flywheel_pipelines.passages import PASSAGES, read_lines
 from flywheel_pipelines.prompt_text import BRIEF_LABEL, REFERENCE_LABEL
 
 _FENCE = re.compile(r" {0,3}(`{3,})[ \t]*([^`\n]*)$")
@@ -28,7 +30,7 @@ TITLE_KEYS = ("title", "headline", "name", "titel", "título")
 FACT_KEYS = re.compile(
     r"fact|proof|claim|evidence|figure|feature|detail|note|fakten|belege?|datos|hechos", re.IGNORECASE
 )
-NO_FACTS = (*TITLE_KEYS, *SUBJECT_KEYS, *PRODUCT_KEYS, *AUDIENCE_KEYS, *LOCALE_KEYS, *LINK_KEYS)
+NO_FACTS = (*TITLE_KEYS, *SUBJECT_KEYS, *PRODUCT_KEYS, *AUDIENCE_KEYS, *LOCALE_KEYS, *LINK_KEYS, PASSAGES)
 LANGUAGES = {
     "english": "en", "german": "de", "deutsch": "de", "spanish": "es", "español": "es", "englisch": "en",
 }  # fmt: skip
@@ -43,33 +45,6 @@ _VERBATIM = re.compile(
     re.I,
 )
 _IN_LANGUAGE = re.compile(r"\b(?:write|answer|respond|reply)\b[^.\n]{0,40}? in (english|german|spanish)\b", re.I)
-_ORDERS: Sequence[tuple[str, str, re.Pattern[str]]] = [
-    (choice, option, re.compile(pattern, re.I))
-    for choice, option, pattern in [
-        ("is_question", YES, r"\b(?:ask|pose|include|use|contain|end with|open with|start with)\b[^.]{0,30}\bquestion"),
-        ("has_number", YES, r"\b(?:mention|use|include|give|state|name|cite)\b[^.]{0,30}\b(?:numbers?|figures?)\b"),
-        ("length", "short", r"\b(?:keep|be|stay|write|make)\b[^.]{0,30}\b(?:short|brief|concise)\b"),
-        ("length", "medium", r"\bmedium(?: in)? length\b"),
-        ("length", "long", r"\b(?:write|be|go)\b[^.]{0,30}\b(?:long|at length|in[- ]depth|thorough)\b"),
-        ("tone", "warm", r"\b(?:warm|friendly)\b[^.]{0,12}\b(?:tone|voice|style)\b|\b(?:be|sound|write) warm"),
-        ("tone", "plain", r"\bplain\b[^.]{0,12}\b(?:tone|voice|style|language|words)\b|\b(?:be|sound|write) plain"),
-        ("tone", "bold", r"\bbold\b[^.]{0,12}\b(?:tone|voice|style)\b|\b(?:be|sound|write) bold"),
-        ("tone", "formal", r"\bformal\b[^.]{0,12}\b(?:tone|voice|style)\b|\b(?:be|sound|write) formal"),
-        ("opening", "problem", r"\b(?:open|start|begin) with (?:a|the) problem\b"),
-        ("opening", "scene", r"\b(?:open|start|begin) with (?:a|the) scene\b"),
-        ("opening", "promise", r"\b(?:open|start|begin) with (?:a|the) promise\b"),
-        ("opening", "insight", r"\b(?:open|start|begin) with (?:an|the) insight\b"),
-        *(
-            ("benefit", option, rf"\b(?:stress|emphasi[sz]e|focus on|lead with|promise)\b[^.]{{0,20}}\b{word}\b")
-            for option, word in [("time", "time"), ("cost", "costs?"), ("quality", "quality"), ("risk", "risks?")]
-        ),
-        *(
-            ("call_to_action", option, rf"\b(?:ask for|invite|offer|end with|point to)\b[^.]{{0,25}}\b{option}\b")
-            for option in CHOICES["call_to_action"]
-        ),
-    ]
-]  # fmt: skip
-_CHOICE_LINE = re.compile(r"\b(" + "|".join(CHOICES) + r")\s*[:=]\s*(\w+)", re.I)
 
 
 @dataclass(frozen=True)
@@ -96,7 +71,7 @@ class ReadPrompt:
     locale: str
 
 
-def read_prompt(messages: Iterable[Mapping[str, Any]]) -> ReadPrompt:
+def read_prompt(messages: Iterable[Mapping[str, Any]], grammar: Grammar = BUILT_IN) -> ReadPrompt:
     """Sort the messages of a chat (as in the OpenAI API) into orders, references and the brief.
 
     A fence that is never closed reaches to the end of its message. Fences with other labels are passed over. Without a
@@ -118,7 +93,7 @@ def read_prompt(messages: Iterable[Mapping[str, Any]]) -> ReadPrompt:
                 references.append(block)
             elif label == BRIEF_LABEL:
                 briefs.append(block)
-    orders = _read_orders("\n\n".join(outside))
+    orders = _read_orders("\n\n".join(outside), grammar)
     brief, locale = read_brief(briefs[-1] if briefs else last_words.splitlines()[-1] if last_words else "")
     return ReadPrompt(orders, tuple(references), brief, orders.language or locale)
 
@@ -133,9 +108,9 @@ def fenced_blocks(messages: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]
     ]
 
 
-def choices_ordered(text: str) -> dict[str, str]:
+def choices_ordered(text: str, grammar: Grammar = BUILT_IN) -> dict[str, str]:
     """The choices that a text orders, as the writer reads it: choice -> option."""
-    return dict(_read_orders(text).choices)
+    return dict(_read_orders(text, grammar).choices)
 
 
 def read_brief(text: str) -> tuple[WriterBrief, str]:
@@ -160,6 +135,8 @@ def read_brief(text: str) -> tuple[WriterBrief, str]:
     named = [value for key, value in others.items() if FACT_KEYS.search(key)]
     facts = named or list(others.values())
     facts += [line for line in free if line != title]
+    passages = read_lines(values.get(PASSAGES, ""))
+    facts += [text for _, text in passages]
     language = _first(values, LOCALE_KEYS).strip().casefold()
     brief = WriterBrief(
         keyword=_first(values, SUBJECT_KEYS).split(",")[0],
@@ -168,6 +145,7 @@ def read_brief(text: str) -> tuple[WriterBrief, str]:
         audience=_first(values, AUDIENCE_KEYS),
         facts=tuple(_list_of(facts)),
         link=links[0].rstrip(".,;") if links else "",
+        passages=passages,
     )
     return brief, LANGUAGES.get(language, language) or "en"
 
@@ -220,26 +198,30 @@ def _split(text: str) -> tuple[str, list[tuple[str, str]]]:
 
 
 @lru_cache(maxsize=256)
-def _read_orders(text: str) -> Orders:
+def _read_orders(text: str, grammar: Grammar) -> Orders:
     # The same rules stand in every prompt of a cycle.
     schema, text = _schema_in(text)
     choices: dict[str, str] = {}
     for clause in re.split(r"(?<=[.!?;])\s+|\n+|, but\b|, and\b", text):
         negated = re.search(_NEGATION, clause, re.IGNORECASE)
-        for choice, option, pattern in _ORDERS:
+        for choice, option, pattern in grammar.orders:
             if not pattern.search(clause):
                 continue
             if not negated:
                 choices[choice] = option
             elif option == YES:
                 choices[choice] = NO
+        # What follows knows of the built-in grammar; `choices` keeps what the grammar at hand has.
         if negated and re.search(r"\b(?:no|avoid|without) (?:any )?questions?\b", clause, re.IGNORECASE):
             choices["is_question"] = NO
         if negated and re.search(r"\b(?:no|avoid|without) (?:any )?(?:numbers?|figures?)\b", clause, re.IGNORECASE):
             choices["has_number"] = NO
-        for choice, option in _CHOICE_LINE.findall(clause):
-            if option.casefold() in CHOICES[choice.casefold()]:
+        for choice, option in _choice_line(grammar).findall(clause):
+            if option.casefold() in grammar.choices[choice.casefold()]:
                 choices[choice.casefold()] = option.casefold()
+    if not grammar.orders:
+        choices |= _told_word_for_word(text, grammar)
+    choices = {choice: option for choice, option in choices.items() if choice in grammar.choices}
     verbatim, language = _VERBATIM.search(text), _IN_LANGUAGE.search(text)
     return Orders(
         choices=tuple(choices.items()),
@@ -248,6 +230,21 @@ def _read_orders(text: str) -> Orders:
         language=LANGUAGES[language[1].casefold()] if language else None,
         schema=schema,
     )
+
+
+def _told_word_for_word(text: str, grammar: Grammar) -> dict[str, str]:
+    told = text.casefold()
+    return {
+        choice: option
+        for choice, options in grammar.sentences.items()
+        for option, sentence in options.items()
+        if sentence.rstrip(".!").casefold() in told
+    }
+
+
+@cache
+def _choice_line(grammar: Grammar) -> re.Pattern[str]:
+    return re.compile(r"\b(" + "|".join(grammar.choices) + r")\s*[:=]\s*(\w+)", re.I)
 
 
 def _schema_in(text: str) -> tuple[Mapping[str, Any] | None, str]:

@@ -15,48 +15,13 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from flywheel_pipelines.llm.offline.choices import CHOICES, NO, YES, read_choices
+from flywheel_pipelines.llm.offline.grammars import BUILT_IN, Grammar
 from flywheel_pipelines.llm.offline.prompt_reading import choices_ordered, fenced_blocks
 
 WINNER, LOSER, CURRENT = "winner ", "loser ", "guidelines"
 CLEAR = 1.0
 """Least z of a difference that is worth a guideline: one in six by chance, which a trial has to sort out."""
 MOST = 4
-
-SENTENCES: Mapping[str, Mapping[str, str]] = {
-    "opening": {
-        "problem": "Open with a problem.",
-        "scene": "Open with a scene.",
-        "promise": "Open with a promise.",
-        "insight": "Open with an insight.",
-    },
-    "length": {
-        "short": "Keep it short.",
-        "medium": "Aim for a medium length.",
-        "long": "Write at length.",
-    },
-    "is_question": {YES: "Ask the reader a question.", NO: "Ask nothing: no questions."},
-    "has_number": {YES: "Mention a number that the brief gives.", NO: "Avoid numbers."},
-    "benefit": {
-        "time": "Stress the time that is saved.",
-        "cost": "Stress the cost that is saved.",
-        "quality": "Stress the quality of the result.",
-        "risk": "Stress the risk that is avoided.",
-    },
-    "tone": {
-        "warm": "Write in a warm tone.",
-        "plain": "Write in a plain tone.",
-        "bold": "Write in a bold tone.",
-        "formal": "Write in a formal tone.",
-    },
-    "call_to_action": {
-        "reply": "Ask for a reply.",
-        "call": "Offer a call.",
-        "guide": "Point to the guide.",
-        "trial": "Offer a trial.",
-    },
-}
-"""One order for every option; `prompt_reading` understands each as that option."""
 
 
 def is_reflection(schema: Mapping[str, Any] | None, messages: Iterable[Mapping[str, Any]]) -> bool:
@@ -70,28 +35,30 @@ def is_reflection(schema: Mapping[str, Any] | None, messages: Iterable[Mapping[s
     return any(label.startswith(WINNER) for label, _ in fenced_blocks(messages))
 
 
-def reflect(schema: Mapping[str, Any], messages: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def reflect(
+    schema: Mapping[str, Any], messages: Iterable[Mapping[str, Any]], grammar: Grammar = BUILT_IN
+) -> dict[str, Any]:
     """Guidelines that tell the winners from the losers, each with the ids of the winners that follow it."""
     winners: dict[str, dict[str, str]] = {}
     losers: dict[str, dict[str, str]] = {}
     current = ""
     for label, text in fenced_blocks(messages):
         if label.startswith(WINNER):
-            winners[label.removeprefix(WINNER)] = read_choices(text)
+            winners[label.removeprefix(WINNER)] = grammar.read(text)
         elif label.startswith(LOSER):
-            losers[label.removeprefix(LOSER)] = read_choices(text)
+            losers[label.removeprefix(LOSER)] = grammar.read(text)
         elif label == CURRENT:
             current = text
-    ordered = _ordered_now(current)
+    ordered = _ordered_now(current, grammar)
     found = []
-    for choice, options in CHOICES.items():
+    for choice, options in grammar.choices.items():
         best = max(options, key=lambda option: _difference(winners, losers, choice, option))
         z = _difference(winners, losers, choice, best)
         number, now = ordered.get(choice, (0, ""))
         if z < CLEAR or now == best:
             continue
         support = [shown_id for shown_id, read in winners.items() if read.get(choice) == best]
-        found.append((-z, {"text": SENTENCES[choice][best], "supports": support, "replaces": number}))
+        found.append((-z, {"text": grammar.sentences[choice][best], "supports": support, "replaces": number}))
     guidelines = [guideline for _, guideline in sorted(found, key=lambda one: (one[0], one[1]["text"]))[:MOST]]
     takes_replaces = "replaces" in schema["properties"]["guidelines"]["items"]["properties"]
     if not takes_replaces:
@@ -113,12 +80,12 @@ def _difference(
     return (sum(sides[0]) / n_won - sum(sides[1]) / n_lost) / spread if spread else 0.0
 
 
-def _ordered_now(current: str) -> dict[str, tuple[int, str]]:
+def _ordered_now(current: str, grammar: Grammar) -> dict[str, tuple[int, str]]:
     """What the present guidelines order: choice -> the number of the guideline, and its option."""
     ordered = {}
     for line in current.splitlines():
         numbered = re.match(r"(\d+)\. (.*)", line)
         if numbered:
-            for choice, option in choices_ordered(numbered[2]).items():
+            for choice, option in choices_ordered(numbered[2], grammar).items():
                 ordered[choice] = (int(numbered[1]), option)
     return ordered

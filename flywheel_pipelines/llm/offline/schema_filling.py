@@ -3,12 +3,15 @@
 Here: walking a schema, and which piece a field gets by its name. Not here: checking answers; that is the client's part
 (`llm.answer_schema`), and this server is not to be trusted more than any other.
 
-The sentences of a draft are shared out once: fields that are named after the opening or the call to action get these,
-the fields for running text get the rest in order. A schema without such a field puts them into the summary.
+Statements with citations go into a list `statements` of objects with `sentence` and `citations`, a list of objects
+with `passage` and `quote`. Otherwise the sentences of a draft are shared out once: fields that are named after the
+opening or the call to action get these, the fields for running text get the rest in order. A schema without such a
+field puts them into the summary.
 """
 
 from __future__ import annotations
 
+import html
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,15 +22,22 @@ from flywheel_pipelines.llm.offline.grammar import WriterBrief
 from flywheel_pipelines.llm.offline.writing import Writing
 
 ROLES = {
-    "title": ("title", "headline", "heading", "h1", "name"),
+    "title": ("title", "headline", "heading", "h1", "name", "seo_title"),
     "subject": ("subject", "subject_line", "preheader"),
-    "summary": ("summary", "abstract", "description", "meta_description", "teaser", "excerpt", "lead", "standfirst"),
+    "summary": ("summary", "abstract", "description", "meta_description", "seo_description", "teaser",
+                "excerpt", "lead", "standfirst"),
     "point": ("outline", "points", "bullets", "sections", "section", "key_points", "headings", "steps", "tags"),
     "opening": ("opening", "hook", "intro", "introduction"),
     "ending": ("call_to_action", "cta", "closing", "conclusion"),
     "greeting": ("greeting", "salutation"),
     "body": ("body", "text", "content", "article", "message", "messages", "paragraphs", "paragraph", "email", "emails",
              "copy", "post", "answer", "response", "sequence"),
+    "confidence": ("confidence",),
+    "statement": ("statements",),
+    "sentence": ("sentence",),
+    "citation": ("citations",),
+    "passage": ("passage",),
+    "quote": ("quote",),
     "link": ("link", "url", "href"),
     "keyword": ("keyword", "target_keyword", "topic"),
     "locale": ("locale", "language", "lang"),
@@ -35,6 +45,8 @@ ROLES = {
 _ROLE_OF = {name: role for role, names in ROLES.items() for name in names}
 DEFAULT_ITEMS = {"point": 4, "body": 3}
 MAX_DEPTH, MAX_ITEMS = 12, 50
+HTML = "_html"
+"""How the name of a field ends that wants HTML."""
 
 
 def fill_schema(schema: Mapping[str, Any], writing: Writing, brief: WriterBrief, rng: random.Random) -> Any:
@@ -62,6 +74,8 @@ class _Filling:
     rng: random.Random
     body: list[str] = field(default_factory=list)
     taken: dict[str, int] = field(default_factory=dict)
+    statement: int = 0
+    """Which of the draft's statements is being filled in."""
 
     def value(self) -> Any:
         """The answer: a first walk counts the fields of each kind, a second fills them."""
@@ -111,16 +125,22 @@ class _Filling:
                 if depth < MAX_DEPTH or key in required
             }
         if kind == "array":
-            return [self._fill(part, name, role, depth + 1) for part in self._item_schemas(schema, role)]
+            filled = []
+            for number, part in enumerate(self._item_schemas(schema, role)):
+                self.statement = number if role == "statement" else self.statement
+                filled.append(self._fill(part, name, role, depth + 1))
+            return filled
         if kind in ("integer", "number"):
-            return self._number(schema, kind)
+            is_drawn = name in self.writing.draft.numbers
+            return self._confidence(schema) if role == "confidence" else self._number(schema, kind, is_drawn=is_drawn)
         if kind == "boolean":
             chosen = self.writing.draft.choices.get(name)
             return chosen == YES if chosen is not None else self.rng.random() < 0.5
         if kind == "null":
             return None
         text = self.writing.verbatim if self.writing.verbatim is not None else self._text(role)
-        return self._fitted(text, schema)
+        text = self._fitted(text, schema)
+        return _as_html(text) if name.endswith(HTML) else text
 
     def _seen(self, schema: Mapping[str, Any], name: str, role: str) -> tuple[Mapping[str, Any], str, str]:
         """The schema behind references and alternatives, its type, and the role of a field of this name."""
@@ -130,7 +150,9 @@ class _Filling:
             kind = next((one for one in kind if one != "null"), "null")
         if kind is None:
             kind = "object" if "properties" in schema else "array" if "items" in schema else "string"
-        own = _ROLE_OF.get(name.casefold().replace("-", "_"), "")
+        own = self.writing.draft.fills.get(name) or _ROLE_OF.get(
+            name.casefold().replace("-", "_").removesuffix(HTML), ""
+        )
         return schema, kind, own or role
 
     def _resolved(self, schema: Any) -> Mapping[str, Any]:
@@ -165,7 +187,9 @@ class _Filling:
     def _item_schemas(self, schema: Mapping[str, Any], role: str) -> list[Mapping[str, Any]]:
         fewest = int(schema.get("minItems", 0))
         most = int(schema.get("maxItems", max(fewest, MAX_ITEMS)))
-        n = min(max(DEFAULT_ITEMS.get(role, 3), fewest), most)
+        cited = self.writing.draft.cited
+        wanted = {"statement": len(cited), "citation": 1} if cited else {}
+        n = min(max(wanted.get(role, DEFAULT_ITEMS.get(role, 3)), fewest), most)
         first = list(schema.get("prefixItems", ()))[:n]
         items = schema.get("items")
         rest = items if isinstance(items, Mapping) else {"type": "string"}
@@ -180,19 +204,27 @@ class _Filling:
         given = [option for option in options if option is not None] or list(options)
         return given[int(self.rng.random() * len(given))]
 
-    def _number(self, schema: Mapping[str, Any], kind: str) -> float | int:
+    def _confidence(self, schema: Mapping[str, Any]) -> float:
+        """A confidence means nothing where nobody thinks; it differs, so that what rests on it can be seen at work."""
+        low, high = float(schema.get("minimum", 0)), float(schema.get("maximum", 1))
+        return round(low + (high - low) * self.rng.random() ** (1 / 3), 2)
+
+    def _number(self, schema: Mapping[str, Any], kind: str, *, is_drawn: bool) -> float | int:
         lowest = schema.get("minimum", schema.get("exclusiveMinimum"))
         highest = schema.get("maximum", schema.get("exclusiveMaximum"))
         low = float(lowest if lowest is not None else min(0.0, float(highest or 0)))
         high = float(highest if highest is not None else max(low + 1, 10.0))
         step = schema.get("multipleOf", 1 if kind == "integer" else (high - low) / 4 or 1)
-        value = (low + high) / 2
+        value = low + (high - low) * (self.rng.random() if is_drawn else 0.5)
         value = round(value / step) * step
         value = value + step if value < low else value - step if value > high else value
         return round(value) if kind == "integer" else value
 
     def _text(self, role: str) -> str:
         draft = self.writing.draft
+        if draft.cited and role in ("sentence", "passage", "quote"):
+            # A schema that asks for more statements than there are gets the last one again.
+            return str(getattr(draft.cited[min(self.statement, len(draft.cited) - 1)], role))
         number = self.taken.get(role, 0)
         self.taken[role] = number + 1
         if role == "body":
@@ -239,6 +271,10 @@ class _Filling:
 def _thirds(sentences: Sequence[str]) -> list[Sequence[str]]:
     bounds = [round(index * len(sentences) / 3) for index in range(4)]
     return [sentences[bounds[index] : bounds[index + 1]] for index in range(3)]
+
+
+def _as_html(text: str) -> str:
+    return "".join(f"<p>{html.escape(part, quote=False)}</p>" for part in text.split("\n\n") if part)
 
 
 def _inherited(role: str) -> str:

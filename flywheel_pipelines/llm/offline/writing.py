@@ -14,8 +14,8 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from flywheel_pipelines.llm.offline.choices import CHOICES, read_choices
-from flywheel_pipelines.llm.offline.grammar import Draft, compose
+from flywheel_pipelines.llm.offline.grammar import Draft
+from flywheel_pipelines.llm.offline.grammars import BUILT_IN, Grammar
 from flywheel_pipelines.llm.offline.prompt_reading import ReadPrompt
 
 FOLLOW = 0.8
@@ -35,19 +35,19 @@ class Writing:
     verbatim: str | None = None
 
 
-def write(prompt: ReadPrompt, rng: random.Random) -> Writing:
+def write(prompt: ReadPrompt, rng: random.Random, grammar: Grammar = BUILT_IN) -> Writing:
     """Write what the prompt asks for; the same prompt and state of `rng` give the same draft."""
     ordered = dict(prompt.orders.choices)
-    chosen = {**lean(prompt.references, rng), **ordered}
-    draft = compose(chosen, prompt.brief, rng, prompt.locale)
+    chosen = {**lean(prompt.references, rng, grammar), **ordered}
+    draft = grammar.compose(chosen, prompt.brief, rng, prompt.locale)
     return Writing(draft, prompt.orders.phrases, prompt.orders.verbatim)
 
 
-def lean(references: Sequence[str], rng: random.Random) -> dict[str, str]:
+def lean(references: Sequence[str], rng: random.Random, grammar: Grammar = BUILT_IN) -> dict[str, str]:
     """One option of every choice: at random without references, else mostly as the references do."""
-    read = [read_choices(reference) for reference in references]
+    read = [grammar.read(reference) for reference in references]
     chosen = {}
-    for choice, options in CHOICES.items():
+    for choice, options in grammar.choices.items():
         weights = _weights([one[choice] for one in read if choice in one], options)
         # Both are drawn every time, so that one choice never shifts the randomness of the next.
         follows, at_random = rng.random() < FOLLOW, options[int(rng.random() * len(options))]

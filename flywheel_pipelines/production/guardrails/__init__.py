@@ -16,8 +16,16 @@ from typing import Any
 import pyarrow as pa
 
 from flywheel_pipelines.production.guardrails.brief_facts import BriefFacts
+from flywheel_pipelines.production.guardrails.citations import MISCITED, UNSUPPORTED, uncited
+from flywheel_pipelines.production.guardrails.constraints import (
+    CONSTRAINT,
+    ConstraintCheck,
+    SoftScore,
+    soft_scores,
+)
 from flywheel_pipelines.production.guardrails.copies import Copied, near_copies
 from flywheel_pipelines.production.guardrails.figures import invented_figures
+from flywheel_pipelines.production.guardrails.for_people import ESCALATED, UNSURE, for_a_person
 from flywheel_pipelines.production.guardrails.form import FormCheck
 from flywheel_pipelines.production.guardrails.language import wrong_language
 from flywheel_pipelines.production.guardrails.links import foreign_links
@@ -27,7 +35,19 @@ from flywheel_pipelines.production.guardrails.plain import plain, shortened
 from flywheel_pipelines.prompt_text import Reference
 from flywheel_pipelines.spec import GuardrailsSpec
 
-__all__ = ["blocked_reasons"]
+__all__ = [
+    "CONSTRAINT",
+    "COPIED",
+    "ESCALATED",
+    "MISCITED",
+    "UNSUPPORTED",
+    "UNSURE",
+    "SoftScore",
+    "blocked_reasons",
+    "soft_scores",
+]
+COPIED = "near copy"
+"""How the reason of a copy begins; other reasons may stand before it."""
 
 
 def blocked_reasons(
@@ -54,7 +74,9 @@ def blocked_reasons(
         KeyError: an output answers a brief that is not among `briefs`.
     """
     form, phrases = FormCheck(guardrails, schema), PhraseCheck(guardrails)
-    facts = {row["brief_id"]: BriefFacts.of(row) for row in briefs.to_pylist()}
+    constraints = ConstraintCheck(guardrails.constraints)
+    by_id = {row["brief_id"]: row for row in briefs.to_pylist()}
+    facts = {brief_id: BriefFacts.of(row) for brief_id, row in by_id.items()}
     rows = outputs.to_pylist()
     reasons: list[list[str]] = []
     for row in rows:
@@ -63,8 +85,11 @@ def blocked_reasons(
         reasons.append(
             [
                 *form.reasons(row["text"], content),
+                *constraints.reasons(content, by_id[row["brief_id"]]),
+                *for_a_person(content, guardrails),
                 *wrong_language(text, guardrails.language, brief.locale),
                 *phrases.reasons(text),
+                *(uncited(row["text"], content, brief, guardrails.citations) if guardrails.citations else []),
                 *(foreign_links(text, brief) if guardrails.links == "from_brief" else []),
                 *(invented_figures(text, brief) if guardrails.claims == "from_brief" else []),
                 *(personal_data_beyond(text, brief) if guardrails.personal_data == "block" else []),
@@ -79,4 +104,4 @@ def blocked_reasons(
 
 
 def _copy_reason(copied: Copied) -> str:
-    return f"near copy: {copied.similarity:.2f} like {copied.of} {shortened(copied.id)}"
+    return f"{COPIED}: {copied.similarity:.2f} like {copied.of} {shortened(copied.id)}"

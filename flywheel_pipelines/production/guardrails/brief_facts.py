@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from flywheel_pipelines.passages import Passage, passages_in
 from flywheel_pipelines.personal_data import PersonalData, personal_data_in
 from flywheel_pipelines.production.content import leaves
 from flywheel_pipelines.production.guardrails.figures import Figure, figures_in
@@ -20,10 +21,11 @@ _PERCENT_KEY = re.compile(r"percent|pct|prozent", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class BriefFacts:
-    """A brief's statements: (name of the field, plain text), and the locale of what is to be written."""
+    """A brief's statements: (name of the field, plain text), the locale of what is to be written, and its passages."""
 
     statements: tuple[tuple[str, str], ...]
     locale: str | None
+    passages: tuple[Passage, ...] = ()
 
     @classmethod
     def of(cls, brief: Mapping[str, Any]) -> BriefFacts:
@@ -31,7 +33,8 @@ class BriefFacts:
         own = json.loads(brief["fields"]) if brief.get("fields") else {}
         told = [("title", brief["title"])]
         told += [("/".join(map(str, path)), value) for path, value in leaves(own) if value is not None]
-        return cls(tuple((name, plain(str(value))) for name, value in told), brief.get("locale"))
+        statements = tuple((name, plain(str(value))) for name, value in told)
+        return cls(statements, brief.get("locale"), passages_in(own))
 
     @cached_property
     def text(self) -> str:

@@ -106,9 +106,14 @@ def invented_figures(text: str, brief: BriefFacts) -> list[str]:
     The value must be the brief's, however it is written (1,200 and 1200; 3 million and 3,000,000). A percentage needs a
     percentage in the brief, a price the same currency or a figure without a unit; a bare figure needs any.
     """
-    invented = [figure.shown for figure in figures_in(text, brief.locale) if not _is_stated(figure, brief.figures)]
-    unique = list(dict.fromkeys(invented))
+    unique = figures_beyond(text, brief)
     return [f"figure not in the brief: {', '.join(shortened(shown) for shown in unique[:5])}"] if unique else []
+
+
+def figures_beyond(text: str, brief: BriefFacts) -> list[str]:
+    """The figures of a plain text that the brief does not state, as they stand there, each once."""
+    invented = (figure.shown for figure in figures_in(text, brief.locale) if not _is_stated(figure, brief.figures))
+    return list(dict.fromkeys(invented))
 
 
 def decimal_mark(locale: str | None) -> Literal[".", ",", ""]:

@@ -13,8 +13,8 @@ from flywheel_pipelines.llm.answer_schema import AnswerCheck
 from flywheel_pipelines.llm.offline.answering import MODEL, chat_completion
 from flywheel_pipelines.llm.offline.choices import CHOICES
 from flywheel_pipelines.llm.offline.grammar import WriterBrief, compose, draw_choices
+from flywheel_pipelines.llm.offline.orders import SENTENCES
 from flywheel_pipelines.llm.offline.prompt_reading import choices_ordered
-from flywheel_pipelines.llm.offline.reflecting import SENTENCES
 
 OPTIONS = [(choice, option) for choice, options in CHOICES.items() for option in options]
 

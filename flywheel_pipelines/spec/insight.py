@@ -1,0 +1,85 @@
+"""One insight flywheel's spec: tickets in, themes kept, fixes judged.
+
+Here: the keys of `InsightFlywheelComponent`. Not here: feeds (`feeds`), or the model's settings (`producers`), which it
+shares with every other flywheel.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from flywheel_pipelines.cycles import Cadence, cycle_of
+from flywheel_pipelines.spec.feeds import FeedSpec
+from flywheel_pipelines.spec.flywheel import OWNER_PATTERN
+from flywheel_pipelines.spec.producers import LlmProducer
+from flywheel_pipelines.spec.section import NAME_PATTERN, Name, Section, Share
+
+INSIGHT_COMPONENT_TYPE = "flywheel_pipelines.components.InsightFlywheelComponent"
+
+
+class ThemesSpec(Section):
+    """How tickets become themes."""
+
+    confidence: Share = Field(
+        default=0.5, description="Least probability at which a theme of the library takes a ticket."
+    )
+    min_tickets: int = Field(default=6, ge=2, le=1_000, description="Fewest tickets that found a theme.")
+    min_coherence: float = Field(
+        default=0.22, ge=0, le=1, description="Least mean cosine of a theme's tickets with the centre of the others."
+    )
+    lightly_edited: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of the machine's words that must be left for an accepted theme to become a reference.",
+    )
+    pool: int = Field(default=4, ge=1, le=52, description="Cycles whose unknown tickets may still found a theme.")
+    background: int = Field(default=4, ge=1, le=52, description="Cycles that say how rare a word is.")
+
+
+class TrendsSpec(Section):
+    """What counts as movement."""
+
+    reference: int = Field(default=8, ge=2, le=104, description="Cycles that a cycle is compared with.")
+    false_discoveries: Share = Field(default=0.1, description="Share of false ones among themes said to move.")
+
+
+class InsightSpec(Section):
+    """One insight flywheel."""
+
+    name: str = Field(pattern=NAME_PATTERN, description="Name, also the group and asset key prefix in Dagster.")
+    description: str = Field(default="", description="What this flywheel is for, shown in the Dagster UI.")
+    cadence: Cadence = Field(default=Cadence.WEEKLY, description="daily, weekly or monthly.")
+    start: date = Field(ge=date(1970, 1, 1), lt=date(2200, 1, 1), description="First day of the first cycle.")
+    owners: list[Annotated[str, Field(pattern=OWNER_PATTERN)]] = Field(
+        default_factory=list, description="team:<name> or an e-mail address."
+    )
+    is_synthetic: bool = Field(default=False, description="Declared true when its tickets are simulated.")
+    producer: LlmProducer = Field(description="The model that names new themes.")
+    review: Literal["required", "optional"] = Field(
+        default="required",
+        description="required: only themes that a person accepted become references. optional: candidates that keep to "
+        "min_tickets and min_coherence do so until a person rejects them.",
+    )
+    themes: ThemesSpec = Field(default_factory=ThemesSpec, description="How tickets become themes.")
+    trends: TrendsSpec = Field(default_factory=TrendsSpec, description="What counts as movement.")
+    feeds: dict[Name, FeedSpec] = Field(default_factory=dict, description="tickets, fixes and reviews that come in.")
+
+    @model_validator(mode="after")
+    def _start_begins_a_cycle(self) -> Self:
+        first = cycle_of(self.start, self.cadence)
+        if first != self.start:
+            raise ValueError(f"start: {self.start} does not begin a {self.cadence} cycle; allowed here: {first}")
+        return self
+
+    @model_validator(mode="after")
+    def _feeds_are_of_kinds_it_reads(self) -> Self:
+        for name, feed in self.feeds.items():
+            if feed.kind not in ("tickets", "fixes", "reviews"):
+                raise ValueError(
+                    f"feeds.{name}.kind: found {feed.kind}; an insight flywheel reads tickets, fixes, reviews"
+                )
+        return self
