@@ -27,3 +27,7 @@ class CycleOrderError(FlywheelError):
 
 class PublishError(FlywheelError):
     """The DuckDB file was built but did not pass its tests, so the published one stays as it was."""
+
+
+class UnavailableError(FlywheelError):
+    """A system that was asked does not answer now: the one error that trying again may put right."""

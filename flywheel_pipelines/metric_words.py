@@ -83,6 +83,13 @@ class MetricWords:
         return f"{amount} {self.unit}".rstrip()
 
 
+def changed_value(value: float | None, beside: float | None, metric: Metric | None, name: str) -> str:
+    """One side of a changed value, with as many digits as tell it from the other; plain where the metric is unknown."""
+    if value is None:
+        return ""
+    return f"{value:.4g}" if metric is None else MetricWords.of(name, metric).value(value, beside=beside)
+
+
 def _words(measure: str) -> str:
     return measure.replace("_", " ")
 

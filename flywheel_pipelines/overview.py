@@ -36,6 +36,23 @@ def find_specs(defs_dir: Path) -> list[FlywheelSpec]:
     return [load_spec(path) for path in files if f"type: {COMPONENT_TYPE}" in path.read_text(encoding="utf-8")]
 
 
+def readable_specs(defs_dir: Path) -> list[FlywheelSpec]:
+    """The same without those that are refused: one broken YAML must not silence what concerns the others."""
+    return read_specs(defs_dir)[0]
+
+
+def read_specs(defs_dir: Path) -> tuple[list[FlywheelSpec], dict[str, str]]:
+    """Those that can be used, and why the others cannot, by the name of their folder."""
+    specs, refused = [], {}
+    for path in sorted(defs_dir.glob("*/defs.yaml")):
+        try:
+            if f"type: {COMPONENT_TYPE}" in path.read_text(encoding="utf-8"):
+                specs.append(load_spec(path))
+        except (FlywheelError, UnicodeDecodeError, OSError) as error:
+            refused[path.parent.name] = str(error)
+    return specs, refused
+
+
 def latest_audit(paths: DataPaths, spec: FlywheelSpec) -> tuple[date, Rows, str, str]:
     """Cycle, rows, verdict and verdict in words of the last closed cycle. Raises FlywheelError when none was closed."""
     lake = Lake(paths.lake)

@@ -9,6 +9,8 @@ from pathlib import Path
 DATA_DIR_VARIABLE = "FLYWHEEL_DATA_DIR"
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 DEFS_DIR = Path(__file__).resolve().parent / "defs"
+RECIPES_DIR = Path(__file__).resolve().parent / "recipes"
+"""Flywheels to copy as a start; unlike those in DEFS_DIR none of them is loaded."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,11 @@ class DataPaths:
     def inbox(self) -> Path:
         """Where people and systems drop files."""
         return self.root / "inbox"
+
+    @property
+    def inbox_seen(self) -> Path:
+        """Which files of the inbox its sensors have read; to lose it costs reading them again."""
+        return self.root / "inbox_seen"
 
     @property
     def outbox(self) -> Path:

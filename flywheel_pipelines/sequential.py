@@ -75,6 +75,15 @@ class PairSums:
         return min(self.n_first, self.n_second) >= MINIMUM_IN_STRATUM
 
 
+def compared(first: np.ndarray, second: np.ndarray) -> PairSums:
+    """The sums over one cycle's briefs of two arms (see `PairSums.of`).
+
+    Where some briefs have both arms, the others have no counterpart, and their spread would only widen the interval.
+    """
+    both = ~np.isnan(first) & ~np.isnan(second)
+    return PairSums.of(first[both], second[both]) if both.any() else PairSums.of(first, second)
+
+
 @dataclass(frozen=True)
 class Comparison:
     """All strata so far in a few sums, and what waits to become one.

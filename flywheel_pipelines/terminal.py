@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,13 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from flywheel_pipelines.metric_words import changed_value
 from flywheel_pipelines.momentum.summary import Slice, Summary
 from flywheel_pipelines.published import Trace
 
 if TYPE_CHECKING:
     from flywheel_pipelines.loop.restating import Preview
+    from flywheel_pipelines.spec import Metric
 
 GOOD, BAD, QUIET = "green", "red", "dim"
 MAX_ROWS = 200
@@ -54,6 +56,18 @@ def momentum_table(summary: Summary, title: str) -> Table:
     whole = (percent(summary.lift), interval(summary.interval))
     rates = (percent(summary.hit_rate, signed=False), percent(summary.chance, signed=False))
     table.add_row("all", *(f"{summary.briefs:,}", *whole, *rates)[:n_cells], style="bold")
+    return table
+
+
+def parts_table(lines: Sequence[dict[str, Any]]) -> RenderableType:
+    """What moved the lift, in words already; nothing without ablation arms."""
+    if not lines:
+        return Text("")
+    table = Table(box=box.SIMPLE_HEAD, title="What moved it", title_justify="left", title_style="bold")
+    for name in ("part", "briefs", "contribution", "lift over the control without it"):
+        table.add_column(name)
+    for line in lines:
+        table.add_row(line["part"], line["briefs"], line["contribution"], line["lift_without"])
     return table
 
 
@@ -235,8 +249,11 @@ def _plain(text: str) -> str:
     return text.replace("[", "\\[")
 
 
-def restatement_tables(found: Preview, shown: int = 10) -> RenderableType:
-    """What a correction would change: metrics, decisions, references, prompts; the largest changes first."""
+def restatement_tables(found: Preview, shown: int = 10, metrics: Mapping[str, Metric] | None = None) -> RenderableType:
+    """What a correction would change: metrics, decisions, references, prompts; the largest changes first.
+
+    Values are written as their metric has them.
+    """
     if found.first is None:
         return Text("No closed cycle is touched: nothing would be closed again, and nothing would change.")
     touched = ", ".join(str(cycle) for cycle in found.touched[:5]) + (", ..." if len(found.touched) > 5 else "")
@@ -244,7 +261,7 @@ def restatement_tables(found: Preview, shown: int = 10) -> RenderableType:
         Text(f"Cycles {found.first} to {found.last} would close again" + (f"; touched: {touched}." if touched else "."))
     ]
     if found.metrics:
-        parts.append(_changed_metrics(found, shown))
+        parts.append(_changed_metrics(found, shown, metrics or {}))
     if found.decisions:
         parts.append(_flipped_decisions(found, shown))
     for title, rows in (("would enter the corpus", found.corpus_in), ("would leave the corpus", found.corpus_out)):
@@ -266,15 +283,17 @@ def _in_words(found: Preview) -> str:
     )
 
 
-def _changed_metrics(found: Preview, shown: int) -> Table:
+def _changed_metrics(found: Preview, shown: int, metrics: Mapping[str, Metric]) -> Table:
     table = _change_table(f"{len(found.metrics):,} value(s) would change", len(found.metrics), shown)
     for name in ("cycle", "output", "metric"):
         table.add_column(name, no_wrap=True)
     for name in ("was", "is", "of", "now of"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in sorted(found.metrics, key=_change, reverse=True)[:shown]:
-        numbers = (_number(row[name]) for name in ("old_value", "new_value", "old_exposure", "new_exposure"))
-        table.add_row(str(row["cycle"]), row["output_id"], row["metric"], *numbers)
+        old, new, metric = row["old_value"], row["new_value"], metrics.get(row["metric"])
+        values = (changed_value(one, other, metric, row["metric"]) for one, other in ((old, new), (new, old)))
+        exposures = (_number(row[name]) for name in ("old_exposure", "new_exposure"))
+        table.add_row(str(row["cycle"]), row["output_id"], row["metric"], *values, *exposures)
     return table
 
 
@@ -282,12 +301,12 @@ def _flipped_decisions(found: Preview, shown: int) -> Table:
     table = _change_table(f"{len(found.decisions):,} decision(s) would flip", len(found.decisions), shown)
     for name in ("cycle", "output", "was", "is"):
         table.add_column(name, no_wrap=True)
-    for name in ("p_above was", "is"):
+    for name in ("above the floor was", "is"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("text", no_wrap=True, overflow="ellipsis")
     for row in sorted(found.decisions, key=_change, reverse=True)[:shown]:
         words = (row["old_decision"] or "not judged", row["new_decision"] or "not judged")
-        numbers = (_number(row["old_value"]), _number(row["new_value"]))
+        numbers = ("" if value is None else f"{value:.0%}" for value in (row["old_value"], row["new_value"]))
         table.add_row(
             str(row["cycle"]), row["output_id"], *words, *numbers, Text(" ".join((row["text"] or "").split()))
         )

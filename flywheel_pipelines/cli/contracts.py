@@ -1,4 +1,4 @@
-"""The command that makes dbt's tests and the docs from the feeds' contracts: contracts."""
+"""The command that makes files from contracts: dbt's tests, the docs and the record of tables' versions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.paths import DEFS_DIR, PROJECT_ROOT
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from flywheel_pipelines.feedback.contracts import FeedContract
+    from flywheel_pipelines.lake.contracts import TableContract
 
 DBT_FILE = Path("dbt_project/models/staging/_feeds.yml")
 DOCS_FILE = Path("docs/feeds.md")
@@ -20,23 +23,27 @@ DOCS_FILE = Path("docs/feeds.md")
 
 @app.command()
 def contracts(
-    write: Annotated[bool, typer.Option("--write", help="Write dbt's tests and docs/feeds.md.")] = False,
+    write: Annotated[
+        bool, typer.Option("--write", help="Write dbt's tests, docs/feeds.md and the tables' versions.")
+    ] = False,
     check: Annotated[bool, typer.Option("--check", help="Fail when a file is not what the contracts say.")] = False,
     as_json: Json = False,
 ) -> None:
-    """The contract of every feed: its rules, and the files that are made from them."""
+    """The contract of every feed, and the files that are made from the contracts of feeds and tables."""
     found = declared_contracts(DEFS_DIR)
     if as_json:
         print_json([_as_dict(contract) for contract in found])
         return
+    if check or write:
+        refuse_undeclared(PROJECT_ROOT)
     if check:
         stale = drifted(found, PROJECT_ROOT)
         if stale:
             raise FlywheelError(
-                f"{', '.join(str(path) for path in stale)}: not what the contracts of the feeds say. Run "
+                f"{', '.join(str(path) for path in stale)}: not what the contracts say. Run "
                 "`flywheel contracts --write`, look at the difference, and commit it."
             )
-        out.print(f"{len(found)} contracts; dbt's tests and the docs agree with them.")
+        out.print(f"{len(found)} contracts; dbt's tests, the docs and the record of tables agree with them.")
         return
     for path, text in files_of(found).items():
         if write:
@@ -64,8 +71,21 @@ def files_of(found: list[FeedContract]) -> dict[Path, str]:
     """The files that are made from contracts, below the project's folder, with their texts."""
     from flywheel_pipelines.feedback.contracts.dbt_tests import dbt_sources
     from flywheel_pipelines.feedback.contracts.reference import feeds_page
+    from flywheel_pipelines.lake.recorded import VERSIONS_FILE, versions_text
+    from flywheel_pipelines.lake.tables import ALL_TABLES
 
-    return {DBT_FILE: dbt_sources(found), DOCS_FILE: feeds_page(found)}
+    return {DBT_FILE: dbt_sources(found), DOCS_FILE: feeds_page(found), VERSIONS_FILE: versions_text(ALL_TABLES)}
+
+
+def refuse_undeclared(root: Path, tables: Sequence[TableContract] | None = None) -> None:
+    """Raises FlywheelError when a table's columns changed since they were recorded, and no declared change says how."""
+    from flywheel_pipelines.lake.recorded import VERSIONS_FILE, read_record, undeclared
+    from flywheel_pipelines.lake.tables import ALL_TABLES
+
+    path = root / VERSIONS_FILE
+    record = read_record(path.read_text(encoding="utf-8"), path) if path.exists() else {}
+    if problems := undeclared(record, tables or ALL_TABLES):
+        raise FlywheelError("\n".join([f"{path}: the tables' columns are not as it records them.", *problems]))
 
 
 def drifted(found: list[FeedContract], root: Path) -> list[Path]:

@@ -108,11 +108,12 @@ def spec() -> None:
 def report(flywheel: FlywheelName = "content", as_json: Json = False) -> None:
     """Write the page and the momentum plot of a flywheel to data/reports/."""
     from flywheel_pipelines.report.page import write_report
-    from flywheel_pipelines.terminal import momentum_table
+    from flywheel_pipelines.terminal import momentum_table, parts_table
 
     written = write_report(DataPaths.from_environment(), spec_named(flywheel))
     if as_json:
         print_json(written.as_dict())
         return
     out.print(momentum_table(written.summary, written.title))
+    out.print(parts_table(written.part_lines))
     out.print(f"Page: {written.page}\nPlot: {written.plot}")

@@ -1,4 +1,4 @@
-"""Commands that set something up: init, ingest, dev, offline-llm."""
+"""Commands that set something up: recipes, init, ingest, dev, offline-llm."""
 
 from __future__ import annotations
 
@@ -10,17 +10,46 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from flywheel_pipelines.cli.shared import FirstDay, LastDay, app, days_of, err, out, spec_named
+from flywheel_pipelines.cli.shared import FirstDay, Json, LastDay, app, days_of, err, out, print_json, spec_named
+from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.paths import DEFS_DIR, PROJECT_ROOT, DataPaths
 
 
 @app.command()
-def init(name: Annotated[str, typer.Argument(help="Name of the new flywheel, e.g. product_descriptions.")]) -> None:
-    """Write a commented defs.yaml for a new flywheel."""
+def init(
+    name: Annotated[
+        str | None, typer.Argument(help="Name of the new flywheel, e.g. product_descriptions; default: the recipe's.")
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="Copy a recipe; `flywheel recipes` lists them.")] = None,
+) -> None:
+    """Write a commented defs.yaml for a new flywheel, or copy a recipe as a start."""
+    from flywheel_pipelines.recipe_book import copy_recipe, recipe_named
     from flywheel_pipelines.starter import write_starter
 
-    path = write_starter(name, DEFS_DIR / name / "defs.yaml")
+    if recipe is not None:
+        path = copy_recipe(recipe_named(recipe), name or recipe, DEFS_DIR / (name or recipe))
+    elif name is not None:
+        path = write_starter(name, DEFS_DIR / name / "defs.yaml")
+    else:
+        raise FlywheelError("init: found neither a name nor a recipe. Write `flywheel init NAME`, or --recipe NAME.")
     out.print(f"Wrote {path}. Edit it, check it with `.venv/bin/dg check yaml`, and look at it with `make dev`.")
+
+
+@app.command()
+def recipes(as_json: Json = False) -> None:
+    """List the recipes: flywheels to copy as a start, and what each needs."""
+    from flywheel_pipelines.recipe_book import find_recipes
+
+    found = find_recipes()
+    if as_json:
+        print_json([{"name": one.name, "description": one.spec.description, "needs": dict(one.needs)} for one in found])
+        return
+    for one in found:
+        out.print(one.name, style="bold")
+        out.print(f"  {one.spec.description}", markup=False, soft_wrap=True)
+        for what, where in one.needs:
+            out.print(f"  needs {what}: {where}", markup=False, soft_wrap=True)
+    out.print("\nTry one: flywheel demo --recipe NAME. Copy one as a start: flywheel init --recipe NAME.")
 
 
 @app.command()
@@ -54,15 +83,16 @@ def ingest(
     paths, spec, now = DataPaths.from_environment(), spec_named(flywheel), datetime.now(UTC)
     lake, source = Lake(paths.lake), name_in(paths.inbox, file)
     batch, is_new = land_file(lake, spec, feed, file, recorded_at=now, source=source, period=days_of(first, last))
-    if not is_new:
-        out.print(f"{file} was ingested before; nothing changed.")
-        return
-    touched = f" about the cycles {batch.cycles[0]} to {batch.cycles[-1]}" if batch.cycles else ""
-    out.print(f"{batch.n_rows:,} rows of {file} landed{touched}; {batch.n_quarantined:,} are in quarantine.")
-    for problem in batch.problems[:5]:
-        err.print(f"  row {problem.source_row}, {problem.field}: {problem.reason}", markup=False)
+    if is_new:
+        touched = f" about the cycles {batch.cycles[0]} to {batch.cycles[-1]}" if batch.cycles else ""
+        out.print(f"{batch.n_rows:,} rows of {file} landed{touched}; {batch.n_quarantined:,} are in quarantine.")
+        for problem in batch.problems[:5]:
+            err.print(f"  row {problem.source_row}, {problem.field}: {problem.reason}", markup=False)
+    # Also for a file that is known: an attempt before this one may have ended in between.
     if matched := matched_by(lake, spec, feed, now):
         out.print(f"{matched:,} row(s) of the quarantine found their output.")
+    elif not is_new:
+        out.print(f"{file} was ingested before; nothing changed.")
 
 
 @app.command(name="offline-llm")

@@ -61,15 +61,16 @@ def _land(spec: FlywheelSpec, pulled: Pulled, paths: DataPaths, now: datetime) -
     batch, is_new = land_file(
         lake, spec, pulled.feed, pulled.path, recorded_at=now, source=source, period=pulled.period
     )
-    if not is_new:
-        out.print("It was landed before; nothing changed.")
-        return
-    touched = f" about the cycles {batch.cycles[0]} to {batch.cycles[-1]}" if batch.cycles else ""
-    out.print(f"{batch.n_rows:,} rows landed{touched}; {batch.n_quarantined:,} are in quarantine.")
-    for problem in batch.problems[:5]:
-        err.print(f"  row {problem.source_row}, {problem.field}: {problem.reason}", markup=False)
+    if is_new:
+        touched = f" about the cycles {batch.cycles[0]} to {batch.cycles[-1]}" if batch.cycles else ""
+        out.print(f"{batch.n_rows:,} rows landed{touched}; {batch.n_quarantined:,} are in quarantine.")
+        for problem in batch.problems[:5]:
+            err.print(f"  row {problem.source_row}, {problem.field}: {problem.reason}", markup=False)
+    # Also for a file that is known: an attempt before this one may have ended in between.
     if matched := matched_by(lake, spec, pulled.feed, now):
         out.print(f"{matched:,} row(s) of the quarantine found their output.")
+    elif not is_new:
+        out.print("It was landed before; nothing changed.")
 
 
 def _day(option: str, value: str | None) -> date | None:

@@ -149,7 +149,7 @@ def _preview(spec: FlywheelSpec, correction: _Correction | None, cycles: list[da
             f"{correction.file} holds {landed['rows']:,} usable rows; {landed['quarantined']:,} would be put aside."
             f"{known}{found_theirs}"
         )
-    out.print(restatement_tables(found))
+    out.print(restatement_tables(found, metrics=spec.metrics))
     out.print("Nothing was written.", style="bold")
 
 
@@ -192,7 +192,7 @@ def _rejudge(spec: FlywheelSpec, cycles: list[date], version: str | None, *, dry
         return
     out.print(words[0])
     if wish[0].closing:
-        out.print(restatement_tables(found))
+        out.print(restatement_tables(found, metrics=spec.metrics))
     out.print("Nothing was written.", style="bold")
 
 

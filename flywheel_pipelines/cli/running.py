@@ -18,7 +18,7 @@ from flywheel_pipelines.cli.shared import (
     spec_named,
 )
 from flywheel_pipelines.errors import FlywheelError
-from flywheel_pipelines.paths import DataPaths
+from flywheel_pipelines.paths import DEFS_DIR, DataPaths
 
 if TYPE_CHECKING:
     from flywheel_pipelines.report.page import FlywheelReport
@@ -36,6 +36,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of the simulated audience.")] = 1,
     world: Annotated[str, typer.Option(help="lively: readers have preferences. flat: they have none.")] = "lively",
     floor: Annotated[str, typer.Option(help="on: the YAML's floor. off: everything measured is fed back.")] = "on",
+    recipe: Annotated[str | None, typer.Option(help="Run a recipe instead; `flywheel recipes` lists them.")] = None,
     archive: Annotated[
         Path | None, typer.Option(help="Replay a real archive of A/B tests instead of simulating.")
     ] = None,
@@ -48,16 +49,23 @@ def demo(
     for option, value, allowed in (("--world", world, ("lively", "flat")), ("--floor", floor, ("on", "off"))):
         if value not in allowed:
             raise FlywheelError(f"{option}: found {value!r}; allowed are {' and '.join(allowed)}.")
+    from flywheel_pipelines.recipe_book import recipe_named
     from flywheel_pipelines.simulation.demo import DemoPlan, run_demo
 
     paths = DataPaths.from_environment()
-    specs = tuple(spec_named(name) for name in flywheel or DEMO_FLYWHEELS)
+    if recipe is not None and flywheel:
+        raise FlywheelError("--recipe and --flywheel: write one of them; a recipe is run by itself.")
+    found = recipe_named(recipe) if recipe is not None else None
+    if found is not None and (DEFS_DIR / found.name).exists():
+        raise FlywheelError(f"--recipe: a copy of {recipe} is below defs/ already; run that: --flywheel {found.name}.")
+    specs = (found.spec,) if found else tuple(spec_named(name) for name in flywheel or DEMO_FLYWHEELS)
     plan = DemoPlan(
         specs,
         n_cycles=cycles,
         seed=seed,
         world="flat" if world == "flat" else "lively",
         floor=None if floor == "on" else floor,
+        recipe=found,
     )
     with progress("cycles") as on_cycle:
         reports = run_demo(plan, paths, lambda done, total: on_cycle(None, done, total))

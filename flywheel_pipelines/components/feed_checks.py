@@ -59,7 +59,7 @@ def stopping(checks: Sequence[dg.AssetCheckResult]) -> dg.Failure | None:
         return None
     words = "\n".join(check.description or str(check.check_name) for check in red)
     # Trying again changes nothing about what came in.
-    return dg.Failure(f"Nothing was written, since a feed's contract is broken. {words}", allow_retries=False)
+    return dg.Failure(f"Nothing was written, since a check of what came in is red. {words}", allow_retries=False)
 
 
 def check_result(findings: Findings, page: Path) -> dg.AssetCheckResult:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from pydantic import BaseModel
 
-from flywheel_pipelines.components.batch_assets import batch_asset, batch_sensor
-from flywheel_pipelines.components.inbox_sensor import inbox_sensor
+from flywheel_pipelines.components.automation import automation
+from flywheel_pipelines.components.batch_assets import batch_asset
 from flywheel_pipelines.components.kit import AssetKit
 from flywheel_pipelines.components.learning_assets import learning_assets
 from flywheel_pipelines.components.production_assets import production_assets
-from flywheel_pipelines.components.pull_job import pull_job, pull_schedule
+from flywheel_pipelines.components.pull_job import pull_job
 from flywheel_pipelines.components.scaffold import FlywheelScaffolder
 from flywheel_pipelines.loop.pulling import pulled_feeds
 from flywheel_pipelines.spec import FlywheelSpec
+
+# One run per cycle is what is wanted of it, and what Dagster chooses when it warns.
+warnings.filterwarnings("ignore", r"Asset job \w+__catch_up materializes assets with varying BackfillPolicies")
 
 
 @dg.scaffold_with(FlywheelScaffolder)
@@ -24,7 +28,8 @@ class FlywheelComponent(dg.Component):
     """One flywheel: outputs are produced, measured, scored against a floor fixed beforehand, and fed back.
 
     Makes the assets `[name, table]` of one loop in the group `name`, and the jobs `<name>__open` (production of a
-    cycle) and `<name>__close` (feedback and learning of one cycle or a range of cycles in one run).
+    cycle), `<name>__close` (feedback and learning of one cycle or a range of cycles in one run) and `<name>__catch_up`
+    (both, for cycles of the past). `automation.py` says what starts them by itself.
     """
 
     def __init__(self, spec: FlywheelSpec, folder: Path | None = None) -> None:
@@ -51,28 +56,28 @@ class FlywheelComponent(dg.Component):
         """Assets and jobs of this flywheel."""
         kit = AssetKit(self.spec, self.folder)
         opening, closing = production_assets(kit), learning_assets(kit)
-        sensors = []
         if kit.flywheel.uses_batches:
             opening.append(batch_asset(kit))
-        jobs: list[Any] = [
-            self._job("open", "Produce a cycle: briefs, manifest, outputs, what goes out.", opening),
-            self._job("close", "Learn from a cycle, or a range in one run: metrics to momentum.", closing),
-        ]
+        jobs: dict[str, Any] = {
+            "open": self._job("open", "Produce a cycle: briefs, manifest, outputs, what goes out.", opening),
+            "close": self._job("close", "Learn from a cycle, or a range in one run: metrics to momentum.", closing),
+        }
         if kit.flywheel.uses_batches:
             # What follows the manifest: a cycle that waits for its batch is not pinned anew.
             pinned = ("briefs", "proposed_prompt", "cycle_manifest")
             rest = [asset for asset in opening if asset.key.path[-1] not in pinned]
-            jobs.append(self._job("collect", "Go on with a cycle whose batch was answered.", rest))
-            sensors.append(batch_sensor(kit, jobs[-1]))
-        schedules = []
-        if self.spec.feeds:
-            sensors.append(inbox_sensor(kit, jobs[1]))
+            jobs["collect"] = self._job("collect", "Go on with a cycle whose batch was answered.", rest)
+        else:
+            both = "Open a cycle and close it in one run. A backfill over a range of the past goes in order."
+            jobs["catch_up"] = self._job("catch_up", both, [*opening, *closing])
         if pulled_feeds(self.spec):
-            jobs.append(pull_job(kit))
-            schedules.append(pull_schedule(kit, jobs[-1]))
-        return dg.Definitions(assets=[*opening, *closing], jobs=jobs, sensors=sensors, schedules=schedules)
+            jobs["pull"] = pull_job(kit)
+        sensors, schedules = automation(kit, jobs)
+        # The component loader adds the YAML's line; this is where the steps are.
+        assets = dg.with_source_code_references([*opening, *closing])
+        return dg.Definitions(assets=assets, jobs=list(jobs.values()), sensors=sensors, schedules=schedules)
 
-    def _job(self, verb: str, description: str, assets: list[dg.AssetsDefinition]):
+    def _job(self, verb: str, description: str, assets: list[dg.AssetsDefinition]) -> Any:
         return dg.define_asset_job(
             f"{self.spec.name}__{verb}",
             selection=dg.AssetSelection.assets(*assets),

@@ -1,10 +1,8 @@
 """The gate as an asset: outcomes per brief, the frames in play, what was decided, and a picture. Wiring only."""
 
-import base64
-
 import dagster as dg
 
-from flywheel_pipelines.components.kit import AssetKit, result
+from flywheel_pipelines.components.kit import AssetKit, picture, result
 from flywheel_pipelines.components.resources import LakeResource
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.learning.gate_plot import gate_plot
@@ -29,11 +27,9 @@ def gate_asset(kit: AssetKit) -> dg.AssetsDefinition:
             gating.compare(kit.flywheel, recorder, cycles)
             shown: dict[str, object] = dict(gating.gate(kit.flywheel, recorder, cycles))
             seen = kit.flywheel.window(cycles[-1], PLOTTED)
-            picture = gate_plot(recorder.store.read(tables.PROMPT_GATE, kit.spec.name, seen))
-            if picture is not None:
-                shown["gate_plot"] = dg.MetadataValue.md(
-                    f"![gate](data:image/png;base64,{base64.b64encode(picture).decode()})"
-                )
+            plot = gate_plot(recorder.store.read(tables.PROMPT_GATE, kit.spec.name, seen))
+            if plot is not None:
+                shown["gate_plot"] = picture("gate", plot)
             return result(recorder, shown)
 
     return prompt_gate

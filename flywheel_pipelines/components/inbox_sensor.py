@@ -10,7 +10,6 @@ it waits: that run may close the very same cycles, or open one that pins what th
 which is not requested again when it has failed; re-execute it once its cause is put right.
 """
 
-import json
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +21,7 @@ from flywheel_pipelines.components.resources import LakeResource
 from flywheel_pipelines.loop.corrections import Correction, correction_due
 from flywheel_pipelines.loop.inbox import Found, InboxFile, Landed, counted, find_files, is_new, land, marks_of
 from flywheel_pipelines.loop.landing_desk import Progress, desk_of
+from flywheel_pipelines.loop.seen import SeenFiles
 from flywheel_pipelines.paths import DataPaths
 
 POLLING_SECONDS = 30
@@ -49,24 +49,26 @@ def inbox_sensor(kit: AssetKit, job: Any) -> dg.SensorDefinition:
         description=f"Lands files from the inbox for {name} and closes the cycles again that they touch.",
     )
     def inbox(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult:
-        store, folder = lake.open(), DataPaths.from_environment().inbox
-        remembered = set(json.loads(context.cursor)) if context.cursor else set[str]()
-        found = find_files(kit.spec, folder, time.time())
-        new = [file for file in found.ready if is_new(file, kit.spec, remembered)]
+        store, paths = lake.open(), DataPaths.from_environment()
+        seen = SeenFiles(paths.inbox_seen / name)
+        recalled = seen.recall(context.cursor)
+        found = find_files(kit.spec, paths.inbox, time.time())
+        new = [file for file in found.ready if is_new(file, kit.spec, recalled.marks)]
 
         def work(file: InboxFile, landed: Landed) -> str | None:
             return land(store, kit.spec, file, datetime.now(UTC), landed)
 
         progress = desk_of(str(store.root), name).land(new, work, TICK_SECONDS)
-        kept = (remembered | progress.marks) & marks_of([*found.ready, *found.waiting], kit.spec)
-        words = _words(found, progress)
+        there = marks_of([*found.ready, *found.waiting], kit.spec)
+        cursor = seen.keep((recalled.marks | progress.marks) & there)
+        words = _words(found, progress, was_lost=recalled.is_lost)
         correction = correction_due(store, kit.spec)
         obstacle = _obstacle(context.instance, name, correction) if correction else "No closed cycle is touched."
         if correction and obstacle is None:
             context.log.info(f"{words} {correction.words}".strip())
-            return dg.SensorResult(run_requests=[run_request(correction, words)], cursor=_cursor(kept))
+            return dg.SensorResult(run_requests=[run_request(correction, words)], cursor=cursor)
         reason = " ".join(part for part in (words, correction.words if correction else "", obstacle or "") if part)
-        return dg.SensorResult(skip_reason=reason, cursor=_cursor(kept))
+        return dg.SensorResult(skip_reason=reason, cursor=cursor)
 
     return inbox
 
@@ -98,9 +100,10 @@ def _obstacle(instance: dg.DagsterInstance, flywheel: str, correction: Correctio
     return None
 
 
-def _words(found: Found, progress: Progress) -> str:
+def _words(found: Found, progress: Progress, *, was_lost: bool) -> str:
     """What a tick did with the inbox."""
-    said = [progress.landed.words]
+    said = ["Which files were read is no longer known, so every file is read once more."] if was_lost else []
+    said.append(progress.landed.words)
     if progress.reading is not None:
         size = f"{progress.reading.size / 1e6:,.0f} MB"
         said.append(f"{progress.reading.name} ({size}) is still being read; the next tick goes on.")
@@ -110,7 +113,3 @@ def _words(found: Found, progress: Progress) -> str:
         said.append(f"{counted(len(found.waiting), 'file')} changed a moment ago; the next tick looks again.")
     said.extend(f"Refused: {words}" for words in found.refused)
     return " ".join(words for words in said if words)
-
-
-def _cursor(marks: set[str]) -> str:
-    return json.dumps(sorted(marks))

@@ -2,15 +2,18 @@
 
 Here: the asset decorator with group, owners, kinds, tags and column schema; row counts and previews as metadata.
 Dependencies are the arrows of the loop, so that the graph reads as the loop: what a step reads from further upstream
-adds no arrow, since it neither orders nor selects anything that the loop does not; `input_versions` records it.
+adds no arrow, since it neither orders nor selects anything that the loop does not; `input_versions` records it. Neither
+does what it reads of earlier cycles: an arrow from a window of cycles has Dagster take a backfill of a range apart into
+several runs, one waiting for the other (tried on 1.13), where one run goes through them in order.
 Not here: the assets (`production_assets.py`, `learning_assets.py`) and any logic (`loop`).
 """
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.lake.contracts import PARTITION_COLUMNS, TableContract
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.loop.recorder import Markdown, Recorder
+from flywheel_pipelines.loop.turns import deadline_cron
 from flywheel_pipelines.spec import FlywheelSpec
 
 LOOP: Mapping[str, frozenset[str]] = {
@@ -62,26 +66,23 @@ class AssetKit:
         """Asset key of one of the flywheel's tables."""
         return dg.AssetKey([self.spec.name, table.name])
 
-    def window(self, table: TableContract, length: int) -> dg.AssetDep:
-        """A dependency on the last `length` cycles of a table, the running one included."""
-        mapping = dg.TimeWindowPartitionMapping(
-            start_offset=1 - length, end_offset=0, allow_nonexistent_upstream_partitions=True
-        )
-        return dg.AssetDep(self.key(table), partition_mapping=mapping)
-
     def asset(
         self,
         table: TableContract,
         *,
-        deps: Iterable[TableContract | dg.AssetDep] = (),
+        deps: Iterable[TableContract] = (),
+        after: Iterable[dg.AssetKey] = (),
         many_cycles_per_run: bool,
         also_writes: Iterable[TableContract] = (),
         output_required: bool = True,
         check_specs: Iterable[dg.AssetCheckSpec] = (),
+        has_deadline: bool = False,
     ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
         """Decorator: the function becomes the asset that fills `table`.
 
-        Where its output is not required, a run in which it yields none ends well, without the assets that follow.
+        `after` are assets of other flywheels that come before. Where its output is not required, a run in which it
+        yields none ends well, without the assets that follow. An asset with a deadline shows as overdue when
+        it was not made between a turn and the end of its hours of grace.
         """
         policy = dg.BackfillPolicy.single_run() if many_cycles_per_run else dg.BackfillPolicy.multi_run(1)
         metadata: dict[str, Any] = {"dagster/column_schema": column_schema(table), "dagster/table_name": table.name}
@@ -90,10 +91,12 @@ class AssetKit:
             metadata["also_writes"] = ", ".join(others)
         return dg.asset(
             key=self.key(table),
-            deps=[dep if isinstance(dep, dg.AssetDep) else self.key(dep) for dep in deps],
+            deps=[*map(self.key, deps), *after],
             partitions_def=self.partitions,
             backfill_policy=policy,
             group_name=self.spec.name,
+            # One run of a flywheel at a time, however it was started: see `concurrency` in dagster.yaml.
+            pool=self.spec.name,
             owners=list(self.spec.owners),
             kinds={"python", "parquet"},
             tags={"layer": table.layer, **({"synthetic": "true"} if self.spec.is_synthetic else {})},
@@ -101,7 +104,12 @@ class AssetKit:
             metadata=metadata,
             output_required=output_required,
             check_specs=list(check_specs),
+            freshness_policy=self._deadline() if has_deadline else None,
         )
+
+    def _deadline(self) -> dg.FreshnessPolicy:
+        grace = timedelta(hours=self.spec.schedule.grace_hours)
+        return dg.FreshnessPolicy.cron(deadline_cron(self.spec), lower_bound_delta=grace)
 
     @contextmanager
     def step(self, lake: LakeResource) -> Iterator[Recorder]:
@@ -129,7 +137,7 @@ def result(
         metadata["cycles"] = len(own)
         metadata["rows_in_run"] = sum(partition.n_rows for partition in own)
     # What the asset says about itself comes first: a preview fills the page.
-    metadata |= {key: _metadata_value(value) for key, value in (shown or {}).items()}
+    metadata |= {key: metadata_value(value) for key, value in (shown or {}).items()}
     if recorder.last is not None and recorder.last.num_rows:
         metadata["preview"] = dg.MetadataValue.md(preview(recorder.last))
     version = written[-1][1].version if written else None
@@ -137,7 +145,8 @@ def result(
     return dg.MaterializeResult(metadata=metadata, data_version=data_version, check_results=list(checks))
 
 
-def _metadata_value(value: object) -> Any:
+def metadata_value(value: object) -> Any:
+    """A number, word, list or mapping as the UI shows it."""
     if isinstance(value, dg.MetadataValue):
         return value
     if isinstance(value, Markdown):
@@ -149,6 +158,18 @@ def _metadata_value(value: object) -> Any:
 
 def _plain(value: object) -> object:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+class PlotConfig(dg.Config):
+    """Run config of assets that show a picture."""
+
+    plot: bool = True
+    """Draw the picture of the last cycle; demos and replays draw it once, at their end."""
+
+
+def picture(name: str, png: bytes) -> dg.MarkdownMetadataValue:
+    """A PNG as the UI shows it: Dagster renders images of Markdown whose address holds them, in both its themes."""
+    return dg.MetadataValue.md(f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})")
 
 
 def furthest(assets: Iterable[str]) -> list[str]:

@@ -12,14 +12,16 @@ from collections.abc import Iterator
 import dagster as dg
 
 from flywheel_pipelines.components.corpus_checks import corpus_check_results, corpus_check_specs
+from flywheel_pipelines.components.cycle_checks import cycle_check_results, cycle_check_specs
 from flywheel_pipelines.components.feed_checks import feed_check_results, feed_check_specs, stopping
 from flywheel_pipelines.components.gate_asset import gate_asset
-from flywheel_pipelines.components.kit import AssetKit, result
+from flywheel_pipelines.components.kit import AssetKit, PlotConfig, picture, result
 from flywheel_pipelines.components.momentum_asset import momentum_asset
 from flywheel_pipelines.components.production_assets import instant
 from flywheel_pipelines.components.resources import LakeResource
 from flywheel_pipelines.components.training_asset import training_asset
 from flywheel_pipelines.lake import tables
+from flywheel_pipelines.learning.score_plot import score_plot
 from flywheel_pipelines.loop import closing, fitting
 from flywheel_pipelines.loop.choosing import choose_references
 
@@ -51,7 +53,8 @@ def _performance_metrics(kit: AssetKit) -> dg.AssetsDefinition:
         deps=[tables.PUBLISHED_OUTPUTS],
         many_cycles_per_run=True,
         also_writes=[tables.REVIEWED_OUTPUTS, tables.RULED_OUTPUTS],
-        check_specs=feed_check_specs(kit),
+        check_specs=[*feed_check_specs(kit), *cycle_check_specs(kit, tables.PERFORMANCE_METRICS)],
+        has_deadline=True,
     )
     def performance_metrics(
         context: dg.AssetExecutionContext, config: CloseConfig, lake: LakeResource
@@ -59,8 +62,9 @@ def _performance_metrics(kit: AssetKit) -> dg.AssetsDefinition:
         with kit.step(lake) as recorder:
             cutoff = instant(config.knowledge_cutoff)
             cycles = kit.cycles(context)
-            # The contracts are about the ledgers, so they are asked first: a red one leaves the tables as they are.
-            checks = feed_check_results(kit, recorder.store, cycles, cutoff)
+            # They are about the ledgers, so they are asked first: a red one leaves the tables as they are.
+            checks = cycle_check_results(kit, tables.PERFORMANCE_METRICS, recorder.store, cycles)
+            checks += feed_check_results(kit, recorder.store, cycles, cutoff)
             if red := stopping(checks):
                 yield from checks
                 raise red
@@ -70,17 +74,24 @@ def _performance_metrics(kit: AssetKit) -> dg.AssetsDefinition:
 
 
 def _scored_outputs(kit: AssetKit) -> dg.AssetsDefinition:
-    window = kit.spec.scoring_model.window
-
     @kit.asset(
         tables.SCORED_OUTPUTS,
-        deps=[kit.window(tables.PUBLISHED_OUTPUTS, window), kit.window(tables.PERFORMANCE_METRICS, window)],
+        deps=[tables.PUBLISHED_OUTPUTS, tables.PERFORMANCE_METRICS],
         many_cycles_per_run=True,
         also_writes=[tables.GUARDRAIL_SCORES],
     )
-    def scored_outputs(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
+    def scored_outputs(
+        context: dg.AssetExecutionContext, config: PlotConfig, lake: LakeResource
+    ) -> dg.MaterializeResult:
         with kit.step(lake) as recorder:
-            return result(recorder, closing.score(kit.flywheel, recorder, kit.cycles(context)))
+            cycles = kit.cycles(context)
+            shown: dict[str, object] = dict(closing.score(kit.flywheel, recorder, cycles))
+            if config.plot:
+                scored = recorder.store.read(tables.SCORED_OUTPUTS, kit.spec.name, cycles[-1])
+                plot = score_plot(scored, title=f"{kit.spec.name}, cycle {cycles[-1]}: scores against the floor")
+                if plot is not None:
+                    shown["score_plot"] = picture("scores", plot)
+            return result(recorder, shown)
 
     return scored_outputs
 
@@ -88,7 +99,7 @@ def _scored_outputs(kit: AssetKit) -> dg.AssetsDefinition:
 def _scoring_model(kit: AssetKit) -> dg.AssetsDefinition:
     @kit.asset(
         tables.SCORING_MODEL,
-        deps=[kit.window(tables.SCORED_OUTPUTS, kit.spec.scoring_model.window)],
+        deps=[tables.SCORED_OUTPUTS],
         many_cycles_per_run=True,
         also_writes=[tables.SCORING_MODEL_TERMS, tables.SCORING_MODEL_SKILL],
     )
@@ -102,7 +113,7 @@ def _scoring_model(kit: AssetKit) -> dg.AssetsDefinition:
 def _reference_corpus(kit: AssetKit) -> dg.AssetsDefinition:
     @kit.asset(
         tables.REFERENCE_CORPUS,
-        deps=[kit.window(tables.SCORED_OUTPUTS, kit.spec.corpus.lookback)],
+        deps=[tables.SCORED_OUTPUTS],
         many_cycles_per_run=True,
         also_writes=[tables.ANCESTRY, tables.REFERENCE_CHANGES, tables.COLLAPSE_SIGNS],
         check_specs=corpus_check_specs(kit),
@@ -117,9 +128,16 @@ def _reference_corpus(kit: AssetKit) -> dg.AssetsDefinition:
 
 
 def _refreshed_prompt(kit: AssetKit) -> dg.AssetsDefinition:
-    @kit.asset(tables.REFRESHED_PROMPT, deps=[tables.REFERENCE_CORPUS, tables.PROMPT_GATE], many_cycles_per_run=True)
+    @kit.asset(
+        tables.REFRESHED_PROMPT,
+        deps=[tables.REFERENCE_CORPUS, tables.PROMPT_GATE],
+        many_cycles_per_run=True,
+        check_specs=cycle_check_specs(kit, tables.REFRESHED_PROMPT),
+    )
     def refreshed_prompt(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
         with kit.step(lake) as recorder:
-            return result(recorder, closing.refresh_prompts(kit.flywheel, recorder, kit.cycles(context)))
+            cycles = kit.cycles(context)
+            shown = closing.refresh_prompts(kit.flywheel, recorder, cycles)
+            return result(recorder, shown, cycle_check_results(kit, tables.REFRESHED_PROMPT, recorder.store, cycles))
 
     return refreshed_prompt

@@ -4,16 +4,20 @@ Where a model may propose prompts, `proposed_prompt` stands between the first tw
 the same name in `loop/` and shows what it did.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 
 import dagster as dg
 
+from flywheel_pipelines.components.cycle_checks import cycle_check_results, cycle_check_specs
 from flywheel_pipelines.components.kit import AssetKit, result
 from flywheel_pipelines.components.resources import LakeResource, LlmResource
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.loop import opening
 from flywheel_pipelines.loop.opening import OpenOptions
 from flywheel_pipelines.loop.proposing import propose_prompts
+from flywheel_pipelines.loop.recorder import Recorder
 from flywheel_pipelines.paths import DataPaths
 
 
@@ -79,7 +83,10 @@ def production_assets(kit: AssetKit) -> list[dg.AssetsDefinition]:
 
 
 def _briefs(kit: AssetKit) -> dg.AssetsDefinition:
-    @kit.asset(tables.BRIEFS, many_cycles_per_run=False)
+    source = kit.spec.briefs.published_by
+    others = [dg.AssetKey([source, tables.PUBLISHED_OUTPUTS.name])] if source else []
+
+    @kit.asset(tables.BRIEFS, after=others, many_cycles_per_run=False)
     def briefs(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
         with kit.step(lake) as recorder:
             return result(recorder, opening.collect_briefs(kit.flywheel, recorder, kit.cycles(context)))
@@ -105,14 +112,19 @@ def _proposed_prompt(kit: AssetKit) -> dg.AssetsDefinition:
 def _cycle_manifest(kit: AssetKit) -> dg.AssetsDefinition:
     before = tables.PROPOSED_PROMPT if kit.flywheel.has_proposals else tables.BRIEFS
 
-    @kit.asset(tables.CYCLE_MANIFEST, deps=[before], many_cycles_per_run=False)
+    @kit.asset(
+        tables.CYCLE_MANIFEST,
+        deps=[before],
+        many_cycles_per_run=False,
+        check_specs=cycle_check_specs(kit, tables.CYCLE_MANIFEST),
+    )
     def cycle_manifest(
         context: dg.AssetExecutionContext, config: OpenConfig, lake: LakeResource, llm: LlmResource
     ) -> dg.MaterializeResult:
         with kit.step(lake) as recorder:
-            options = config.options()
-            shown = opening.pin_manifest(kit.flywheel, recorder, kit.cycles(context), options, llm.writers())
-            return result(recorder, shown)
+            cycles, options = kit.cycles(context), config.options()
+            shown = opening.pin_manifest(kit.flywheel, recorder, cycles, options, llm.writers())
+            return result(recorder, shown, cycle_check_results(kit, tables.CYCLE_MANIFEST, recorder.store, cycles))
 
     return cycle_manifest
 
@@ -120,15 +132,21 @@ def _cycle_manifest(kit: AssetKit) -> dg.AssetsDefinition:
 def _generated_outputs(kit: AssetKit) -> dg.AssetsDefinition:
     before = [tables.CYCLE_MANIFEST, *([tables.LLM_BATCHES] if kit.flywheel.uses_batches else [])]
 
-    @kit.asset(tables.GENERATED_OUTPUTS, deps=before, many_cycles_per_run=False)
+    @kit.asset(
+        tables.GENERATED_OUTPUTS,
+        deps=before,
+        many_cycles_per_run=False,
+        check_specs=cycle_check_specs(kit, tables.GENERATED_OUTPUTS),
+    )
     def generated_outputs(
         context: dg.AssetExecutionContext, config: ProduceConfig, lake: LakeResource, llm: LlmResource
     ) -> dg.MaterializeResult:
         with kit.step(lake) as recorder:
             at = instant(config.recorded_at)
             now = at or datetime.now(UTC)
-            shown = opening.generate(kit.flywheel, recorder, kit.cycles(context), llm.writers(at), now=now)
-            return result(recorder, shown)
+            cycles = kit.cycles(context)
+            shown = opening.generate(kit.flywheel, recorder, cycles, llm.writers(at), now=now)
+            return result(recorder, shown, cycle_check_results(kit, tables.GENERATED_OUTPUTS, recorder.store, cycles))
 
     return generated_outputs
 
@@ -139,13 +157,26 @@ def _published_outputs(kit: AssetKit) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: ProduceConfig, lake: LakeResource
     ) -> dg.MaterializeResult:
         with kit.step(lake) as recorder:
-            shown = opening.publish_outputs(
-                kit.flywheel,
-                recorder,
-                kit.cycles(context),
-                outbox=DataPaths.from_environment().outbox,
-                now=instant(config.recorded_at) or datetime.now(UTC),
+            shown: dict[str, object] = dict(
+                opening.publish_outputs(
+                    kit.flywheel,
+                    recorder,
+                    kit.cycles(context),
+                    outbox=DataPaths.from_environment().outbox,
+                    now=instant(config.recorded_at) or datetime.now(UTC),
+                )
             )
-            return result(recorder, shown)
+            return result(recorder, shown | _links(shown, recorder))
 
     return published_outputs
+
+
+def _links(shown: Mapping[str, object], recorder: Recorder) -> dict[str, object]:
+    """Where what went out lies, to be copied or followed, and the command that tells the story of an output."""
+    links: dict[str, object] = {}
+    for path in map(Path, shown.get("outbox") or ()):  # type: ignore[arg-type]
+        name = f"outbox_{path.suffix.lstrip('.')}"
+        links |= {name: dg.MetadataValue.path(path), f"{name}_link": dg.MetadataValue.url(path.resolve().as_uri())}
+    if recorder.last is not None and recorder.last.num_rows:
+        links["trace"] = f"flywheel trace {recorder.last['output_id'][0].as_py()}"
+    return links

@@ -10,12 +10,14 @@ import dagster as dg
 from pydantic import Field
 
 from flywheel_pipelines.components.kit import AssetKit
-from flywheel_pipelines.errors import FlywheelError
+from flywheel_pipelines.errors import FlywheelError, UnavailableError
 from flywheel_pipelines.feedback.sources import TIMEOUT
 from flywheel_pipelines.loop.pulling import Pulled, pull_feed, pulled_feeds
 from flywheel_pipelines.paths import DataPaths
 
 EVERY_MORNING = "0 5 * * *"
+RETRY_SECONDS = 60.0
+"""Pause before the first of two retries of a source that does not answer; twice as long before the second."""
 
 
 class PullConfig(dg.Config):
@@ -33,7 +35,12 @@ def pull_job(kit: AssetKit) -> dg.JobDefinition:
     """`<flywheel>__pull`: one op that pulls the feeds, one after the other."""
     name = kit.spec.name
 
-    @dg.op(name=f"{name}__pull_feeds", tags={"flywheel": name}, description="Pulls feeds into files of the inbox.")
+    @dg.op(
+        name=f"{name}__pull_feeds",
+        tags={"flywheel": name},
+        description="Pulls feeds into files of the inbox.",
+        retry_policy=dg.RetryPolicy(max_retries=2, delay=RETRY_SECONDS, backoff=dg.Backoff.EXPONENTIAL),
+    )
     def pull_feeds(context: dg.OpExecutionContext, config: PullConfig) -> None:
         try:
             for feed in [config.feed] if config.feed else pulled_feeds(kit.spec):
@@ -50,8 +57,9 @@ def pull_job(kit: AssetKit) -> dg.JobDefinition:
                 context.log.info(pulled.words)
                 context.log_event(_observation(name, pulled))
         except FlywheelError as error:
-            # What is wrong with a source may be over in a minute: trying again is up to the run's own retries.
-            raise dg.Failure(description=str(error)) from error
+            # A database that does not answer may do so in a minute; a wrong query stays wrong.
+            again = isinstance(error, UnavailableError)
+            raise dg.Failure(description=str(error), allow_retries=again) from error
 
     @dg.job(
         name=f"{name}__pull",

@@ -15,7 +15,7 @@ def training_asset(kit: AssetKit) -> dg.AssetsDefinition:
 
     @kit.asset(
         tables.TRAINING_EXAMPLES,
-        deps=[kit.window(tables.SCORED_OUTPUTS, kit.spec.training_sets.lookback)],
+        deps=[tables.SCORED_OUTPUTS],
         many_cycles_per_run=True,
     )
     def training_examples(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:

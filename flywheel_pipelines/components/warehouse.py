@@ -15,8 +15,11 @@ import yaml
 from pydantic import Field
 
 from flywheel_pipelines.components.kit import furthest
+from flywheel_pipelines.components.mart_lineage import LINEAGE, table_lineage
 from flywheel_pipelines.errors import PublishError
-from flywheel_pipelines.lake.dbt import NodeOutcome, dbt_manifest
+from flywheel_pipelines.lake.column_lineage import kept_column_lineage
+from flywheel_pipelines.lake.dbt import DBT_PROJECT, NodeOutcome, dbt_manifest
+from flywheel_pipelines.lake.dbt_docs import page_of_mart
 from flywheel_pipelines.lake.marts import Mart, read_marts
 from flywheel_pipelines.lake.publish import AuditError, PublishReport, publish
 from flywheel_pipelines.paths import DataPaths
@@ -30,6 +33,7 @@ TABLES_OF_OTHER_ASSETS = {
     "brief_outcomes": "prompt_gate",
     "audit": "momentum",
     "segment_momentum": "momentum",
+    "momentum_parts": "momentum",
     "scoring_model_terms": "scoring_model",
     "prompt_versions": "cycle_manifest",
     "prompt_frames": "cycle_manifest",
@@ -42,17 +46,27 @@ TABLES_OF_OTHER_ASSETS = {
     "reference_changes": "reference_corpus",
     "collapse_signs": "reference_corpus",
     "restatements": "scored_outputs",
+    "guardrail_scores": "scored_outputs",
 }
 """Lake tables that are written by the asset of another table; every other table that has an asset gave it its name."""
 TABLES_WITHOUT_ASSET = frozenset(
     {
         "batches", "quarantine", "quarantine_events", "archive_candidates", "brief_ledger", "metric_ledger",
         "metric_replacements", "output_links", "reviews", "corpus_rulings", "tickets", "thresholds", "llm_batches",
-        "input_versions", "finetune_jobs", "training_examples",
+        "input_versions", "finetune_jobs", "training_examples", "shipped_fixes",
     }
 )  # fmt: skip
 """Ledgers that feeds, sensors and commands append to, and the book of versions: no asset materializes them. The asset
 of `training_examples` is there only for flywheels that ask for it, so no mart may wait for it."""
+
+
+class PublishConfig(dg.Config):
+    """What one publish is asked for."""
+
+    full: bool = Field(
+        default=False,
+        description="Make and test every cycle anew, not only those that the lake has changed since the last publish.",
+    )
 
 
 class WarehouseComponent(dg.Component, dg.Model, dg.Resolvable):
@@ -83,8 +97,12 @@ def find_flywheels(defs_folder: Path) -> list[str]:
     """Names of the flywheels that are declared below a folder of definitions."""
     names = set()
     for path in defs_folder.rglob("defs.yaml"):
-        for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
-            # A file that is no mapping is for its own component to refuse, with its own words.
+        try:
+            documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+        except (yaml.YAMLError, UnicodeDecodeError):
+            # For its own component to refuse, with its own words, as a file that is no mapping.
+            continue
+        for document in documents:
             if isinstance(document, dict) and str(document.get("type", "")).endswith(f".{FLYWHEEL_TYPE}"):
                 names.add((document.get("attributes") or {}).get("name"))
     return sorted(name for name in names if name)
@@ -126,10 +144,10 @@ def publishing_asset(marts: Sequence[Mart], flywheels: Iterable[str], owners: Se
 
     @dg.multi_asset(name="write_audit_publish", specs=[*specs, published], check_specs=check_specs)
     def write_audit_publish(
-        context: dg.AssetExecutionContext,
+        context: dg.AssetExecutionContext, config: PublishConfig
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         try:
-            report = publish(DataPaths.from_environment())
+            report = publish(DataPaths.from_environment(), full=config.full)
         except AuditError as error:
             for spec in [*specs, published]:
                 yield check_result(spec.key, error.outcomes)
@@ -138,10 +156,17 @@ def publishing_asset(marts: Sequence[Mart], flywheels: Iterable[str], owners: Se
             raise dg.Failure(str(error), allow_retries=False) from error
         for warning in report.warnings:
             context.log.warning(warning.explain())
+        lineage = kept_column_lineage(dbt_manifest(), DBT_PROJECT / "target")
+        without = {*TABLES_OF_OTHER_ASSETS, *TABLES_WITHOUT_ASSET}
         for spec in specs:
+            name = spec.key.path[-1]
             yield dg.MaterializeResult(
                 asset_key=spec.key,
-                metadata={"dagster/row_count": report.mart_rows[spec.key.path[-1]]},
+                metadata={
+                    "dagster/row_count": report.mart_rows[name],
+                    LINEAGE: table_lineage(lineage[name], GROUP, flywheels, without),
+                    "dbt_docs": dg.MetadataValue.url(page_of_mart(report.docs, name)),
+                },
                 check_results=[check_result(spec.key, report.outcomes)],
             )
         yield dg.MaterializeResult(
@@ -207,4 +232,6 @@ def _describe(report: PublishReport) -> dict[str, dg.MetadataValue]:
         "rows": dg.MetadataValue.md(f"| mart | rows |\n|---|---:|\n{table}"),
         "warnings": dg.MetadataValue.int(len(report.warnings)),
         "seconds": dg.MetadataValue.float(round(report.seconds, 1)),
+        "cycles_made_anew": dg.MetadataValue.text("all" if report.n_cycles is None else f"{report.n_cycles:,}"),
+        "dbt_docs": dg.MetadataValue.url(report.docs.as_uri()),
     }

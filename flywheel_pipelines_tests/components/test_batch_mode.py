@@ -10,12 +10,14 @@ import dagster as dg
 import pytest
 from dagster_duckdb import DuckDBResource
 
+from flywheel_pipelines.components import automation
 from flywheel_pipelines.components.resources import LakeResource, LlmResource
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.llm.offline.batches import BatchOptions
 from flywheel_pipelines.loop.batches import MAX_REJECTED
+from flywheel_pipelines_tests.instances import new_instance
 from flywheel_pipelines_tests.small_world import changed_files, failure
-from flywheel_pipelines_tests.written_world import NAME, WEEKS, CountedServer, WrittenWorld, counted_server
+from flywheel_pipelines_tests.written_world import NAME, WEEKS, CountedServer, WrittenWorld, counted_server, later
 
 FIRST = WEEKS[0]
 BATCH = {"requests": "batch"}
@@ -63,7 +65,7 @@ def tick(world: WrittenWorld, server: CountedServer) -> list[dg.RunRequest | dg.
     resources = {"lake": LakeResource(duckdb=DuckDBResource(database=":memory:")), "llm": LlmResource()}
     with (
         world.in_force(**server.environment),
-        dg.DagsterInstance.ephemeral() as instance,
+        new_instance() as instance,
         dg.build_sensor_context(instance=instance, resources=resources) as context,
     ):
         return list(sensor(context) or [])  # type: ignore[arg-type]
@@ -219,6 +221,41 @@ def test_a_cycle_of_batches_can_be_finished_live(world: WrittenWorld, server: Co
     assert changed_files(before, world.bytes_of("generated_outputs", "published_outputs")) == []
 
 
+def turn(world: WrittenWorld, instance: dg.DagsterInstance) -> tuple[str | None, str | None, str]:
+    """What the sensor of the turns asks for (job and cycle), or why it asks for nothing."""
+    sensor = world.definitions().resolve_sensor_def(f"{NAME}__turn")
+    resources = {"lake": LakeResource(duckdb=DuckDBResource(database=":memory:"))}
+    with dg.build_sensor_context(instance=instance, resources=resources) as context:
+        result = sensor(context)
+    assert isinstance(result, dg.SensorResult)
+    for request in result.run_requests or []:
+        return request.job_name, request.partition_key, ""
+    return None, None, str(result.skip_reason.skip_message if result.skip_reason else "")
+
+
+@pytest.mark.parametrize("weeks_later", [0, 1, 3])
+def test_no_turn_overtakes_a_cycle_that_waits_for_its_batch(
+    world: WrittenWorld, server: CountedServer, clock: Clock, monkeypatch: pytest.MonkeyPatch, weeks_later: int
+) -> None:
+    """Its open ended well and left nothing, and by now other cycles have begun."""
+    tags = {automation.TURN_TAG: f"{NAME}:open:{FIRST}", "flywheel": NAME}
+    with world.in_force(**server.environment), dg.DagsterInstance.ephemeral() as instance:
+        monkeypatch.setattr(automation, "utc_now", lambda: later(FIRST, hours=7))
+        assert turn(world, instance)[:2] == (f"{NAME}__open", FIRST.isoformat())
+        assert world.execute("open", FIRST, instance, tags=tags).success
+        monkeypatch.setattr(automation, "utc_now", lambda: later(WEEKS[weeks_later], hours=8))
+        asked_for, _, said = turn(world, instance)
+        assert asked_for is None
+        assert "ended as SUCCESS, but the cycle is not done: it waits for a batch" in said
+        clock.now += 3_601
+        assert world.execute("collect", FIRST, instance, tags={"flywheel": NAME}).success
+        asked_for, cycle, said = turn(world, instance)
+    if weeks_later:
+        assert (asked_for, cycle) == (f"{NAME}__close", FIRST.isoformat())
+    else:
+        assert "it closes at" in said
+
+
 def test_a_budget_holds_for_batches_too(server: CountedServer, tmp_path: Path) -> None:
     world = WrittenWorld.make(tmp_path, producer={**BATCH, "max_cost_per_cycle": 0.000001})
     result = open_batch(world, server)
@@ -229,5 +266,5 @@ def test_a_budget_holds_for_batches_too(server: CountedServer, tmp_path: Path) -
 
 def test_a_live_flywheel_has_neither_this_sensor_nor_the_collect_job(tmp_path: Path) -> None:
     made = WrittenWorld.make(tmp_path).definitions()
-    assert {sensor.name for sensor in made.sensors or []} == {f"{NAME}__inbox"}
-    assert {job.name for job in made.jobs or []} == {f"{NAME}__open", f"{NAME}__close"}
+    assert {sensor.name for sensor in made.sensors or []} == {f"{NAME}__inbox", f"{NAME}__turn"}
+    assert {job.name for job in made.jobs or []} == {f"{NAME}__{verb}" for verb in ("open", "close", "catch_up")}

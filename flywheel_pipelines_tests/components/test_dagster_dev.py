@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-import socket
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,18 +14,13 @@ from typing import Any
 import pytest
 
 from flywheel_pipelines.lake import tables
-from flywheel_pipelines.paths import PROJECT_ROOT
+from flywheel_pipelines_tests.components.running_dagster import DEFINITIONS, free_port, load_driving
 from flywheel_pipelines_tests.corrections import by_output, inbox_of, write_correction
+from flywheel_pipelines_tests.instances import prepare_settings
 from flywheel_pipelines_tests.written_world import NAME, WEEKS, WrittenWorld
 
 SECOND, THIRD = WEEKS[1:3]
 JOB = f"{NAME}__close"
-DEFINITIONS = """from pathlib import Path
-
-from flywheel_pipelines_tests.written_world import WrittenWorld
-
-defs = WrittenWorld(Path({root!r})).definitions()
-"""
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
@@ -38,13 +30,13 @@ class Corrected:
 
     world: WrittenWorld
     base: str
-    screenshots: ModuleType
+    driving: ModuleType
     before: dict[date, dict[str, Any]]
     run: dict[str, Any]
     output: str
 
     def graphql(self, query: str) -> dict[str, Any]:
-        return self.screenshots.graphql(self.base, query)
+        return self.driving.graphql(self.base, query)
 
     def metadata(self, asset: str) -> dict[str, Any]:
         """What the newest materialization of an asset says of itself, as the UI shows it."""
@@ -79,43 +71,24 @@ class Corrected:
 def corrected(played: WrittenWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Corrected]:
     """`dagster dev` on a free port of loopback, with a data directory and a home of its own."""
     world = played.copy_to(tmp_path_factory.mktemp("dev"))
-    screenshots = load_screenshots()
+    driving = load_driving()
     home = world.paths.root / "dagster_home"
-    home.mkdir(parents=True)
-    shutil.copy(PROJECT_ROOT / "dagster.yaml", home)
     definitions, log = world.root / "definitions.py", world.root / "dagster_dev.log"
     definitions.write_text(DEFINITIONS.format(root=str(world.root)), encoding="utf-8")
     before = {cycle: by_output(world.rows(tables.SCORED_OUTPUTS, cycle)) for cycle in (SECOND, THIRD)}
     with pytest.MonkeyPatch.context() as patch:
+        prepare_settings(home, patch)
         patch.setenv("DAGSTER_HOME", str(home))
         patch.setenv("DAGSTER_DISABLE_TELEMETRY", "1")
         for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
             patch.delenv(name, raising=False)
-        with screenshots.user_interface(world.paths.root, free_port(), definitions, log) as base:
+        with driving.user_interface(world.paths.root, free_port(), definitions, log) as base:
             (output,) = write_correction(world, SECOND, inbox_of(world) / "correction.csv")
             try:
-                run = screenshots.wait_for_correction(base, JOB)
+                run = driving.wait_for_correction(base, JOB)
             except TimeoutError as error:
                 pytest.fail(f"{error}\n{log.read_text(errors='replace')[-4_000:]}")
-            yield Corrected(world, base, screenshots, before, run, output)
-
-
-def load_screenshots() -> ModuleType:
-    """The script that takes the pictures of the documentation, as a module."""
-    spec = importlib.util.spec_from_file_location("screenshots", PROJECT_ROOT / "scripts" / "screenshots.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Its dataclasses look their own module up.
-    sys.modules["screenshots"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+            yield Corrected(world, base, driving, before, run, output)
 
 
 def test_the_sensor_launches_one_run_over_exactly_the_touched_range(corrected: Corrected) -> None:
@@ -156,7 +129,7 @@ def test_later_ticks_find_nothing_and_launch_nothing(corrected: Corrected) -> No
     assert quiet
     assert quiet[0]["skipReason"] == "No closed cycle is touched."
     assert [tick["error"] for tick in corrected.ticks() if tick["error"]] == []
-    assert len(corrected.screenshots.runs_of(corrected.base, JOB)) == 1
+    assert len(corrected.driving.runs_of(corrected.base, JOB)) == 1
 
 
 def test_a_browser_shows_the_flipped_decision(corrected: Corrected, tmp_path: Path) -> None:
@@ -164,9 +137,9 @@ def test_a_browser_shows_the_flipped_decision(corrected: Corrected, tmp_path: Pa
     if chromium is None:
         pytest.skip("no picture: there is no browser `chromium` on this machine")
     url = f"/assets/{NAME}/scored_outputs?view=partitions&partition={THIRD}"
-    shot = corrected.screenshots.Shot("restatement", url, (1500, 1100), "decisions_flipped", clip=(240, 0, 1260, 1100))
-    with corrected.screenshots.browser(chromium) as page:
-        png = corrected.screenshots.take(page, corrected.base, shot)
+    shot = corrected.driving.Shot("restatement", url, (1500, 1100), "decisions_flipped", clip=(240, 0, 1260, 1100))
+    with corrected.driving.browser(chromium) as page:
+        png = corrected.driving.take(page, corrected.base, shot)
         assert corrected.output in page.evaluate("document.body.innerText")
     (tmp_path / "restatement.png").write_bytes(png)
     assert png.startswith(b"\x89PNG")

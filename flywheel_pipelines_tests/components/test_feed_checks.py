@@ -17,6 +17,7 @@ from flywheel_pipelines.feedback.landing import land_file
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.simulation.dagster_runs import execute_job
 from flywheel_pipelines_tests.feedback.contract_lakes import measurement
+from flywheel_pipelines_tests.instances import new_instance
 from flywheel_pipelines_tests.small_world import QUIET, changed_files, fingerprint
 from flywheel_pipelines_tests.written_world import NAME, WEEKS, WrittenWorld, counted_server
 
@@ -40,12 +41,12 @@ def close(world: WrittenWorld, first: date, last: date | None = None) -> dg.Exec
         names = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
         where = {"tags": dict(zip(names, (first.isoformat(), last.isoformat()), strict=True))}
     config = {"ops": {f"{NAME}__momentum": {"config": {"plot": False}}}, **QUIET}
-    with dg.DagsterInstance.ephemeral() as instance:
+    with new_instance() as instance:
         return job.execute_in_process(run_config=config, instance=instance, raise_on_error=False, **where)
 
 
 def check_of(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
-    [evaluation] = [one for one in result.get_asset_check_evaluations() if one.asset_key.path[-1] == CHECKED]
+    [evaluation] = [one for one in result.get_asset_check_evaluations() if one.check_name.endswith("_contract")]
     return evaluation
 
 
@@ -90,7 +91,7 @@ def good(world: WrittenWorld, week: date = WEEKS[0], n: int = 1) -> list[str]:
 # -- what a check looks at, and when ---------------------------------------------------------------------------------
 def test_a_flywheel_has_a_blocking_check_per_feed_that_a_close_reads(world: WrittenWorld) -> None:
     job = world.definitions().resolve_job_def(f"{NAME}__close")
-    [key] = [key for key in job.asset_layer.asset_graph.asset_check_keys if key.asset_key.path[-1] == CHECKED]
+    [key] = [key for key in job.asset_layer.asset_graph.asset_check_keys if key.name.endswith("_contract")]
     assert (key.asset_key.path, key.name) == ([NAME, CHECKED], "mailer_contract")
     assert job.asset_layer.asset_graph.get(key).blocking
 
@@ -218,7 +219,7 @@ def test_a_season_that_a_check_stops_ends_with_the_words_of_the_check(world: Wri
     fewer_sends_than_replies(world)
     job = world.definitions().resolve_job_def(f"{NAME}__close")
     with (
-        dg.DagsterInstance.ephemeral() as instance,
+        new_instance() as instance,
         pytest.raises(
             FlywheelError, match=r"(?s)step offers__performance_metrics: Feed mailer.*Rule reply_rate_within"
         ),

@@ -121,10 +121,10 @@ def test_what_is_gone_from_the_inbox_is_forgotten(world: WrittenWorld) -> None:
     write_correction(world, SECOND, path)
     with ticking(world) as ticks:
         ticks.tick()
-        assert len(marks(ticks.cursor)) == 1
+        assert len(marks(world, ticks.cursor)) == 1
         path.unlink()
         ticks.tick()
-        assert marks(ticks.cursor) == []
+        assert marks(world, ticks.cursor) == frozenset()
 
 
 def test_what_another_door_landed_is_closed_again_as_well(world: WrittenWorld, tmp_path: Path) -> None:

@@ -12,13 +12,16 @@ import pytest
 from flywheel_pipelines.cycles import cycle_start
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.versions import stale_cycles
+from flywheel_pipelines_tests.instances import new_instance
 from flywheel_pipelines_tests.small_world import (
     CLOSED,
     FLYWHEEL,
+    QUIET,
     WEEKS,
     SmallWorld,
     changed_cycles,
     changed_files,
+    definitions,
     failure,
 )
 
@@ -121,6 +124,52 @@ def test_closing_a_cycle_that_was_never_opened_is_refused_and_writes_nothing(cop
     assert f"Cycle {BEYOND} of {FLYWHEEL} cannot be closed: it was never opened" in failure(result)
     assert f"{FLYWHEEL}__open" in failure(result)
     assert copied.fingerprint() == before
+
+
+def test_a_range_with_a_hole_is_refused_as_a_whole_and_writes_nothing(copied: SmallWorld) -> None:
+    before = copied.fingerprint()
+    result = copied.close(CLOSED[-2], FAR_BEYOND)
+    assert not result.success
+    said = failure(result)
+    assert f"Cycle {BEYOND} of {FLYWHEEL} cannot be closed: it was never opened" in said
+    assert f"Of the cycles {CLOSED[-2]} to {FAR_BEYOND} 2 were never opened" in said
+    assert copied.fingerprint() == before
+
+
+def test_what_adds_up_over_cycles_goes_on_behind_a_gap(copied: SmallWorld) -> None:
+    """Otherwise the cumulative lift would begin anew in silence."""
+    copied.open(FAR_BEYOND, allow_gap=True)
+    assert copied.close(FAR_BEYOND).success
+
+    def briefs(cycle, scope: str) -> int:
+        rows = copied.lake.read(tables.MOMENTUM, FLYWHEEL, cycle).to_pylist()
+        return next(row["n_briefs"] for row in rows if row["scope"] == scope)
+
+    assert briefs(EIGHTH, "cumulative") > 0
+    assert briefs(FAR_BEYOND, "cumulative") == briefs(EIGHTH, "cumulative") + briefs(FAR_BEYOND, "cycle")
+    prompt = copied.lake.read(tables.REFRESHED_PROMPT, FLYWHEEL, FAR_BEYOND).to_pylist()[0]
+    known = copied.lake.read(tables.REFRESHED_PROMPT, FLYWHEEL, EIGHTH).to_pylist()[0]
+    assert prompt["parent_version"] == known["prompt_version"]
+
+
+def test_a_gap_that_is_filled_later_makes_what_was_carried_over_it_stale(copied: SmallWorld) -> None:
+    copied.open(FAR_BEYOND, allow_gap=True)
+    copied.close(FAR_BEYOND)
+    copied.open(BEYOND)
+    assert copied.close(BEYOND).success
+    assert stale_cycles(copied.lake, FLYWHEEL, [tables.MOMENTUM]) == {"momentum": [FAR_BEYOND]}
+
+
+def test_both_halves_in_one_run_open_and_close_a_cycle(copied: SmallWorld) -> None:
+    for cycle in (BEYOND, FAR_BEYOND):
+        job = definitions().resolve_job_def(f"{FLYWHEEL}__catch_up")
+        with copied.in_force(), new_instance() as instance:
+            result = job.execute_in_process(
+                partition_key=cycle.isoformat(), instance=instance, run_config=QUIET, raise_on_error=False
+            )
+        assert result.success
+    assert manifest(copied, FAR_BEYOND)["predecessor"] == BEYOND
+    assert copied.lake.cycles(tables.MOMENTUM, FLYWHEEL)[-2:] == [BEYOND, FAR_BEYOND]
 
 
 # -- recomputing -----------------------------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from flywheel_pipelines.components import pull_job
+from flywheel_pipelines_tests.instances import new_instance
 from flywheel_pipelines_tests.postgres import PASSWORD, Postgres, postgres
 from flywheel_pipelines_tests.pulled_world import FEED, VARIABLE, measured, with_feeds
 from flywheel_pipelines_tests.small_world import QUIET, failure
@@ -37,7 +39,7 @@ def run_job(world: WrittenWorld, instance: dg.DagsterInstance, **config: Any) ->
 
 
 def test_the_job_pulls_every_feed_that_has_a_source(world: WrittenWorld) -> None:
-    with dg.DagsterInstance.ephemeral() as instance:
+    with new_instance() as instance:
         assert run_job(world, instance, first_day=str(WEEKS[0]), last_day=str(WEEKS[1])).success
         seen = instance.get_latest_materialization_event
         assert seen is not None
@@ -55,17 +57,22 @@ def test_a_run_that_fails_says_why_and_shows_no_secret(
     world: WrittenWorld, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, postgres.url("nowhere", password=f"{PASSWORD}x"))
-    with dg.DagsterInstance.ephemeral() as instance:
+    monkeypatch.setattr(pull_job, "RETRY_SECONDS", 0.01)
+    with new_instance() as instance:
         done = run_job(world, instance, feed=FEED)
         records = [str(record.event_log_entry) for record in instance.get_records_for_run(done.run_id).records]
     assert not done.success
     assert f"Feed {FEED}: cannot connect to the database that {VARIABLE} names" in failure(done)
     assert not [record for record in records if PASSWORD in record]
+    # It may be there in a minute, so that it was asked three times.
+    assert sum(event.is_step_restarted for event in done.all_events) == 2
 
 
 def test_a_day_that_is_none_is_refused(world: WrittenWorld) -> None:
-    with dg.DagsterInstance.ephemeral() as instance:
-        assert "Config first_day: found 'monday'" in failure(run_job(world, instance, first_day="monday"))
+    with new_instance() as instance:
+        done = run_job(world, instance, first_day="monday")
+    assert "Config first_day: found 'monday'" in failure(done)
+    assert not any(event.is_step_restarted for event in done.all_events)  # it stays wrong
 
 
 def test_the_schedule_is_there_and_off(world: WrittenWorld) -> None:

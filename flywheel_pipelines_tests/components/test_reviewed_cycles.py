@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-import dagster as dg
 import pytest
 
 from flywheel_pipelines.feedback.feeds.built_in import REVIEW_SHEET
@@ -16,6 +15,7 @@ from flywheel_pipelines.feedback.reviews.desk import sheet_rows
 from flywheel_pipelines.feedback.reviews.sheet import COLUMNS, write_sheet
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.versions import stale_cycles
+from flywheel_pipelines_tests.instances import new_instance
 from flywheel_pipelines_tests.written_world import NAME, WEEKS, WrittenWorld
 
 FIRST, SECOND, THIRD, FOURTH = WEEKS[:4]
@@ -66,7 +66,7 @@ def close(world: WrittenWorld, first: date, last: date | None = None, cutoff: da
     ops = {"performance_metrics": known, "momentum": {"plot": False}}
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     ends = {"start": first, "end": last or first}
-    with world.in_force(), dg.DagsterInstance.ephemeral() as instance:
+    with world.in_force(), new_instance() as instance:
         result = (
             world.definitions()
             .resolve_job_def(f"{NAME}__close")

@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from flywheel_pipelines.components import warehouse
 from flywheel_pipelines.components.warehouse import (
     GROUP,
     PUBLISHED_FILE,
@@ -18,6 +19,7 @@ from flywheel_pipelines.components.warehouse import (
     publishing_asset,
     upstream_assets,
 )
+from flywheel_pipelines.errors import PublishError
 from flywheel_pipelines.lake.dbt import NodeOutcome, dbt_manifest
 from flywheel_pipelines.lake.marts import Mart, read_marts
 from flywheel_pipelines.lake.store import Lake
@@ -90,6 +92,21 @@ def test_a_check_is_green_only_when_everything_passed(status, passed, severity):
     assert check_result(dg.AssetKey([GROUP, "momentum"]), [outcome]).passed
 
 
+def test_a_run_may_ask_for_all_of_it_anew(marts, monkeypatch):
+    asked = []
+
+    def publish(paths: DataPaths, *, full: bool) -> None:
+        asked.append(full)
+        raise PublishError("asked")
+
+    monkeypatch.setattr(warehouse, "publish", publish)
+    config = {"ops": {"write_audit_publish": {"config": {"full": True}}}}
+    for run_config in ({}, config):
+        ran = dg.materialize([publishing_asset(marts, [FLYWHEEL], [])], run_config=run_config, raise_on_error=False)
+        assert not ran.success
+    assert asked == [False, True]
+
+
 @pytest.fixture(scope="module")
 def runs(marts, tmp_path_factory) -> Iterator[dict[str, dg.ExecuteInProcessResult]]:
     """One run that publishes, and one on weights that do not add up."""
@@ -100,8 +117,11 @@ def runs(marts, tmp_path_factory) -> Iterator[dict[str, dg.ExecuteInProcessResul
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(DATA_DIR_VARIABLE, str(root))
         good = dg.materialize(assets)
+        yesterday = DataPaths(root).published_file.read_bytes()
         lake.write(PUBLISHED_OUTPUTS, published_rows(2, (0.5, 0.2)), flywheel=FLYWHEEL, cycle=WEEKS[1])
-        yield {"good": good, "bad": dg.materialize(assets, raise_on_error=False)}
+        bad = dg.materialize(assets, raise_on_error=False)
+        assert DataPaths(root).published_file.read_bytes() == yesterday
+        yield {"good": good, "bad": bad}
 
 
 @pytest.mark.slow
@@ -119,6 +139,14 @@ def test_row_counts_are_metadata_of_the_marts(runs):
 
 
 @pytest.mark.slow
+def test_column_lineage_is_metadata_of_the_marts(runs):
+    materialized = {m.asset_key: m for m in runs["good"].asset_materializations_for_node("write_audit_publish")}
+    lineage = materialized[dg.AssetKey([GROUP, "outputs"])].metadata["dagster/column_lineage"].value
+    [source] = lineage.deps_by_column["observed_value"]
+    assert (source.asset_key, source.column_name) == (dg.AssetKey([FLYWHEEL, "scored_outputs"]), "observed")
+
+
+@pytest.mark.slow
 def test_a_failed_audit_materializes_nothing(runs):
     assert not runs["bad"].success
     assert runs["bad"].get_asset_materialization_events() == []
@@ -132,3 +160,13 @@ def test_a_failed_audit_turns_the_files_check_red_and_names_test_and_rows(runs):
     assert red.metadata["failing"].value == ["weights_sum_to_one"]
     assert "total_weight=0.7" in str(red.metadata["objections"].value)
     assert checks[dg.AssetKey([GROUP, "momentum"])].passed
+
+
+@pytest.mark.slow
+def test_a_failed_audit_turns_the_check_of_each_mart_red_that_rests_on_the_rows(runs):
+    """`outputs` reads the rows that object, so dbt did not build it: its check is red and says why."""
+    checks = {check.asset_key: check for check in runs["bad"].get_asset_check_evaluations()}
+    red = checks[dg.AssetKey([GROUP, "outputs"])]
+    assert not red.passed
+    assert red.severity == dg.AssetCheckSeverity.ERROR
+    assert red.metadata["skipped"].value > 0
