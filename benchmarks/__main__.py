@@ -1,8 +1,8 @@
 """Every benchmark, one table: `python -m benchmarks [--archive PATH] [--json] [--only NAME ...]`.
 
 With --archive, the replay runs on that archive, and the promotion benchmark, which needs real data, joins in. Each
-benchmark can be run alone: `python -m benchmarks.lake_reads`, `.close_cost`, `.restatement`, `.replay`, `.publish`,
-`.promotion`, `.llm_throughput`, `.ingest`, `.plausibility`, `.prompt_optimiser`.
+benchmark can be run alone: `python -m benchmarks.lake_reads`, `.close_cost`, `.restatement`, `.overhead`, `.replay`,
+`.publish`, `.warehouse`, `.promotion`, `.llm_throughput`, `.ingest`, `.plausibility`, `.prompt_optimiser`.
 """
 
 from __future__ import annotations
@@ -40,6 +40,13 @@ def publish() -> list[Measurement]:
     return run()
 
 
+def warehouse() -> list[Measurement]:
+    """What a long history costs the warehouse."""
+    from benchmarks.warehouse import run
+
+    return run()
+
+
 def llm_throughput() -> list[Measurement]:
     """How busy the client keeps an endpoint."""
     from benchmarks.llm_throughput import run
@@ -50,6 +57,13 @@ def llm_throughput() -> list[Measurement]:
 def restatement() -> list[Measurement]:
     """What a correction costs."""
     from benchmarks.restatement import run
+
+    return run()
+
+
+def overhead() -> list[Measurement]:
+    """What Dagster adds to a close and to a restated year."""
+    from benchmarks.overhead import run
 
     return run()
 
@@ -107,7 +121,9 @@ def benchmarks(archive: Path | None) -> dict[str, Benchmark]:
         "lake_reads": lake_reads,
         "close_cost": close_cost,
         "restatement": restatement,
+        "overhead": overhead,
         "publish": publish,
+        "warehouse": warehouse,
         "llm_throughput": llm_throughput,
         "ingest": ingest,
         "plausibility": plausibility,

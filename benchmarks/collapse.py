@@ -1,8 +1,8 @@
 """Whether the guard tells a loop that feeds on itself from one that learns: `python -m benchmarks.collapse`.
 
 Seasons of the demo's flywheels before a simulated audience, written by the offline writer (healthy) and by a writer
-that hands back the best reference it is shown (copying; the guardrails that would block copies are off), for some seeds
-each. For every season: the most extreme signs, and the first cycle whose prompt refresh would be
+that hands back the best reference it is shown, with the guardrails that block copies (blocked) and without (copying),
+for some seeds each. For every season: the most extreme signs, and the first cycle whose prompt refresh would be
 stopped.
 The seasons run without Dagster, where nothing is stopped, so that they can be seen to their end.
 """
@@ -22,9 +22,10 @@ from typing import Any
 
 from benchmarks.seasons import FLYWHEELS, MEMORY
 
-WAYS = ("healthy", "copying")
+WAYS = ("healthy", "copying", "blocked")
 WITHOUT_GUARDRAILS = {"near_copy": None, "language": None, "claims": "any", "links": "any"}
-"""With them most copies are blocked before they go out: they repeat a reference, its figures, or its language."""
+"""With them most copies are blocked before they go out: they repeat a reference, its figures, or its language. What is
+blocked as a copy is looked at all the same."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def play_one(flywheel: str, way: str, seed: int, n_cycles: int) -> Played:
     if way == "copying":
         spec = spec.model_copy(update={"guardrails": spec.guardrails.model_copy(update=WITHOUT_GUARDRAILS)})
     season = DemoPlan((spec,), n_cycles=n_cycles, seed=seed).season(spec)
-    writers = CopyingWriters() if way == "copying" else DirectWriters()
+    writers = DirectWriters() if way == "healthy" else CopyingWriters()
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         paths = DataPaths(Path(folder))
         store = Lake(paths.lake)

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.measurement import Measurement, run_alone, side_by_side
-from flywheel_pipelines.lake import store
+from flywheel_pipelines.lake import files
 from flywheel_pipelines.lake.cache import PartitionCache
 from flywheel_pipelines.lake.store import PART, Lake
 from flywheel_pipelines.lake.tables import BRIEFS
@@ -98,20 +98,20 @@ def _fails(read: Callable[[], pa.Table], rows: int) -> bool:
 
 def _bare(lake: Lake) -> Callable[[], pa.Table]:
     """The plainest reading there is: one connection, no order."""
-    files = f"{lake.root}/{BRIEFS.name}/flywheel={FLYWHEEL}/cycle=*/{PART}"
+    parts = f"{lake.root}/{BRIEFS.name}/flywheel={FLYWHEEL}/cycle=*/{PART}"
     columns = ", ".join(["cycle", *BRIEFS.columns])
-    query = f"select {columns} from read_parquet('{files}', hive_partitioning = true)"
+    query = f"select {columns} from read_parquet('{parts}', hive_partitioning = true)"
     connection = duckdb.connect()
     return lambda: connection.execute(query).to_arrow_table()
 
 
 def _time_ratios(lake: Lake, what: str, repeats: int) -> list[Measurement]:
     def forgetful() -> pa.Table:
-        remembered, store.PROCESS_CACHE = store.PROCESS_CACHE, PartitionCache()
+        remembered, files.PROCESS_CACHE = files.PROCESS_CACHE, PartitionCache()
         try:
             return lake.read(BRIEFS, FLYWHEEL)
         finally:
-            store.PROCESS_CACHE = remembered
+            files.PROCESS_CACHE = remembered
 
     bare = _bare(lake)
     cold, against_cold = side_by_side(forgetful, bare, repeats)

@@ -23,6 +23,9 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import duckdb
+import pyarrow as pa
+
 from benchmarks.measurement import Measurement, run_alone
 
 NAME = "llm throughput"
@@ -135,7 +138,7 @@ async def _serve() -> None:
 
 def _ask(n: int, concurrency: int, url: str) -> dict[str, float]:
     """Time, processor time and memory of one whole run."""
-    import openai  # noqa: F401 - loading it is not what is measured
+    import openai  # noqa: F401
 
     from flywheel_pipelines.chat import ChatRequest, Message
     from flywheel_pipelines.lake.store import Lake
@@ -150,6 +153,9 @@ def _ask(n: int, concurrency: int, url: str) -> dict[str, float]:
         if done in (early, total):
             memory[done] = _resident_mb()
 
+    # Imports are not what is measured; pyarrow imports pandas, where it is installed, with its first array.
+    pa.array(["text"])
+    duckdb.sql("select 1").to_arrow_table()
     requests = [
         ChatRequest(
             flywheel="f",

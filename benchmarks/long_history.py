@@ -20,7 +20,8 @@ from benchmarks.world import FLYWHEEL, World
 from flywheel_pipelines.cycles import Cadence, cycle_end
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.contracts import TableContract
-from flywheel_pipelines.lake.store import MARKER_TIME, PART, Lake
+from flywheel_pipelines.lake.markers import marker_path
+from flywheel_pipelines.lake.store import PART, Lake
 
 WITH_IDS = (
     tables.GENERATED_OUTPUTS, tables.PUBLISHED_OUTPUTS, tables.PERFORMANCE_METRICS, tables.SCORED_OUTPUTS,
@@ -74,7 +75,7 @@ def _copy_batch(lake: Lake, model: date, cycle: date, prefix: str) -> None:
         "batch_id": batch_id, "source": "a copied cycle", "recorded_at": recorded_at, "n_rows": rows.num_rows,
         "n_quarantined": 0, "first_cycle": cycle, "last_cycle": cycle,
     }  # fmt: skip
-    marker = lake.partition_dir(tables.BATCHES, flywheel=FLYWHEEL) / f"{recorded_at:{MARKER_TIME}}-{batch_id}.parquet"
+    marker = marker_path(lake.partition_dir(tables.BATCHES, flywheel=FLYWHEEL), batch_id, recorded_at)
     _write(marker, tables.BATCHES.conform(pa.Table.from_pylist([header], schema=tables.BATCHES.schema)))
 
 

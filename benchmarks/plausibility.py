@@ -28,8 +28,10 @@ from scipy.stats import beta
 
 from benchmarks.measurement import Measurement
 from benchmarks.plausibility_traffic import Report, Season, click_farm, flood, worlds
-from flywheel_pipelines.feedback.plausibility import ERROR_RATE, ImplausibleRow, find_implausible
-from flywheel_pipelines.spec import RateMetric
+from flywheel_pipelines.feedback.plausibility import ERROR_RATE, find_implausible
+from flywheel_pipelines.feedback.plausibility_days import OutputDays
+from flywheel_pipelines.feedback.plausibility_words import ImplausibleRow
+from flywheel_pipelines.spec import Metric, RateMetric
 
 CYCLES, PAST, EVERY = 26, 8, 2
 """Reports of a season, of which each is judged against so many before it; every second one is attacked, too."""
@@ -68,24 +70,25 @@ def run_world(name: str, season: Season, rates: Sequence[RateMetric], seeds: Seq
         for number, report in enumerate(season(CYCLES, np.random.default_rng([seed, 0]))):
             if past:
                 with duckdb.connect() as connection:
-                    _remember(connection, past[-PAST:])
-                    held = _judge(connection, report.rows, rates)
+                    known = _remember(connection, past[-PAST:])
+                    held = judge(report.rows, known, rates)
                     tally.files, tally.rows = tally.files + 1, tally.rows + report.rows.num_rows
                     tally.alarms, tally.held_rows = tally.alarms + bool(held), tally.held_rows + len(held)
+                    connection.register("facts", report.rows)
                     tally.naive_alarms += naive_alarm(connection, rates)
                     # A flywheel's first weeks are let pass on purpose; they are no trial of what is seen later.
                     if attack and number >= PAST and number % EVERY == 0:
                         for what, plant in ATTACKS.items():
                             rows, target = plant(report.rows, rng)
-                            held = _judge(connection, rows, rates)
+                            held = judge(rows, known, rates)
                             tally.tried[what] += 1
-                            tally.caught[what] += any(target in (None, row.output_id) for row in held)
+                            tally.caught[what] += any(target in (None, output_id) for output_id, _ in held)
             past.append(report)
     return tally
 
 
-def _remember(connection: duckdb.DuckDBPyConnection, past: Sequence[Report]) -> None:
-    """The table `known`: of each output and day what was reported last."""
+def _remember(connection: duckdb.DuckDBPyConnection, past: Sequence[Report]) -> pa.Table:
+    """The table `known`, also returned: of each output and day what was reported last."""
     rows = pa.concat_tables([report.rows.append_column("report", pa.array([number] * report.rows.num_rows, pa.int32()))
                              for number, report in enumerate(past)])  # fmt: skip
     # Small tables: a second thread costs more than it gives.
@@ -95,11 +98,27 @@ def _remember(connection: duckdb.DuckDBPyConnection, past: Sequence[Report]) -> 
         "create table known as select * exclude (report) from reported "
         "qualify row_number() over (partition by output_id, measured_on order by report desc) = 1"
     )
+    return connection.sql("select * from known").to_arrow_table()
 
 
-def _judge(connection: duckdb.DuckDBPyConnection, rows: pa.Table, rates: Sequence[RateMetric]) -> list[ImplausibleRow]:
-    connection.register("facts", rows)
-    return find_implausible(connection, rates)
+def judge(facts: pa.Table, known: pa.Table, metrics: Sequence[Metric]) -> list[tuple[str, ImplausibleRow]]:
+    """What the rule holds of a file, with the ids of its outputs.
+
+    Both tables have the columns output_id, cycle, measured_on and one per measure, one row per output and day.
+    """
+    both = pa.concat_tables([facts, known])
+    ids, number = np.unique(both["output_id"].to_numpy().astype(str), return_inverse=True)
+    cycle = np.zeros(len(ids), np.int64)
+    cycle[number] = both["cycle"].cast(pa.int32()).to_numpy()
+    measures = [name for name in both.column_names if name not in ("output_id", "cycle", "measured_on")]
+    whole = OutputDays(
+        number,
+        both["measured_on"].cast(pa.int32()).to_numpy(),
+        {name: both[name].cast(pa.float64()).to_numpy() for name in measures},
+    )
+    rows = np.arange(both.num_rows)
+    file, past = whole.where(rows[: facts.num_rows]), whole.where(rows[facts.num_rows :])
+    return [(str(ids[row.output]), row) for row in find_implausible(file, past, cycle, metrics)]
 
 
 def naive_alarm(connection: duckdb.DuckDBPyConnection, rates: Sequence[RateMetric], sigmas: float = 3.0) -> bool:

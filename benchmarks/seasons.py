@@ -1,9 +1,12 @@
-"""What each part of the loop is good for: `python -m benchmarks.seasons [--seeds 20] [--plot FILE]`.
+"""What each part of the loop is good for: `python -m benchmarks.seasons [--seeds 20] [--plot FILE] [--keep FILE]`.
 
 Whole seasons of 26 cycles before a simulated audience, five ways side by side, for many seeds: with the floor; with
 everything fed back (`--floor off` of the demo); without references, so that only the scoring model's choice among
 candidates is left; the control's rules in both arms; and before an audience without preferences (`--world flat`), where
 a lift would be an error. The steps are those of the demo, without Dagster and HTTP in between; a test holds them equal.
+
+All of it takes two processors an hour or two, so `--keep FILE` writes every season down as soon as it is played, and a
+run that was cut off plays only those that are missing there.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import multiprocessing
 import os
 import statistics
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -50,6 +53,8 @@ WAYS = {
 FLYWHEELS = ("content", "outreach")
 MEMORY = Path("/dev/shm")
 """A folder in memory, where there is one: a season writes thousands of small files, each flushed to its disk."""
+Wanted = tuple[str, str, int]
+"""A season to play: flywheel, way, seed."""
 N_CYCLES, EARLY = 26, 15
 """The season, and the cycle by which the interval is to lie above zero."""
 
@@ -70,6 +75,11 @@ class Played:
     first_tokens: float
     last_tokens: float
     lifts: tuple[float, ...]
+
+    @property
+    def wanted(self) -> Wanted:
+        """What tells it from the other seasons."""
+        return self.flywheel, self.way, self.seed
 
 
 def play_one(flywheel: str, way: str, seed: int, n_cycles: int = N_CYCLES) -> Played:
@@ -119,18 +129,39 @@ def play_one(flywheel: str, way: str, seed: int, n_cycles: int = N_CYCLES) -> Pl
     )  # fmt: skip
 
 
-def play_all(flywheels: Iterable[str], ways: Iterable[str], seeds: int, jobs: int, n_cycles: int) -> list[Played]:
-    """Every combination, on `jobs` processors; in a fixed order."""
+def play_all(wanted: Sequence[Wanted], jobs: int, n_cycles: int, path: Path | None = None) -> list[Played]:
+    """The seasons that are wanted, in that order, on `jobs` processors; those in the file `path` are read from it."""
     # A process per season: numeric libraries must not each want every processor.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    wanted = [(name, way, seed) for seed in range(1, seeds + 1) for name in flywheels for way in ways]
+    done = {} if path is None else {one.wanted: one for one in kept(path) if len(one.lifts) == n_cycles}
+    to_play = [one for one in wanted if one not in done]
+    if not to_play:
+        return [done[one] for one in wanted]
     # Fresh processes now and then: each keeps what it has read and counted, for as long as it lives.
     with multiprocessing.get_context("spawn").Pool(jobs, maxtasksperchild=4) as pool:
-        played = pool.imap(partial(_play_one, n_cycles=n_cycles), wanted)
-        return list(track(played, "seasons", total=len(wanted), console=Console(stderr=True), transient=True))
+        played = pool.imap_unordered(partial(_play_one, n_cycles=n_cycles), to_play)
+        for one in track(played, "seasons", total=len(to_play), console=Console(stderr=True), transient=True):
+            done[one.wanted] = one
+            if path is not None:
+                keep(one, path)
+    return [done[one] for one in wanted]
 
 
-def _play_one(wanted: tuple[str, str, int], n_cycles: int) -> Played:
+def kept(path: Path) -> list[Played]:
+    """The seasons of a file that `--keep` wrote; none if it is not there."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    seasons = [json.loads(line) for line in lines]
+    return [Played(**{**season, "lifts": tuple(season["lifts"])}) for season in seasons]
+
+
+def keep(played: Played, path: Path) -> None:
+    """Add a season to a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(played)) + "\n")
+
+
+def _play_one(wanted: Wanted, n_cycles: int) -> Played:
     return play_one(*wanted, n_cycles)
 
 
@@ -176,8 +207,11 @@ def main() -> None:
     parser.add_argument("--way", nargs="+", default=list(WAYS), choices=list(WAYS))
     parser.add_argument("--json", action="store_true", help="print every season as JSON")
     parser.add_argument("--plot", type=Path, help="PNG to draw the lifts of every way into")
+    parser.add_argument("--keep", type=Path, help="JSONL that keeps every season; those in it are not played again")
     arguments = parser.parse_args()
-    played = play_all(arguments.flywheel, arguments.way, arguments.seeds, arguments.jobs, arguments.cycles)
+    seeds = range(1, arguments.seeds + 1)
+    wanted = [(flywheel, way, seed) for seed in seeds for flywheel in arguments.flywheel for way in arguments.way]
+    played = play_all(wanted, arguments.jobs, arguments.cycles, arguments.keep)
     if arguments.plot is not None:
         arguments.plot.write_bytes(seasons_plot(played))
     print(json.dumps([asdict(one) for one in played], indent=1) if arguments.json else summary_table(played))

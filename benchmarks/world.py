@@ -139,13 +139,20 @@ class ClosingJob:
         """A resolved job of a world."""
         self._job, self._instance, self._world = job, instance, world
 
-    def run(self, cycle: date) -> None:
-        """Close a cycle through Dagster. Raises whatever a step raises."""
+    def run(self, cycle: date, last: date | None = None) -> None:
+        """Close a cycle, or all to `last` in one run, through Dagster. Raises whatever a step raises."""
         self._world.in_force()
         ops = {f"{FLYWHEEL}__{tables.MOMENTUM.name}": {"config": {"plot": False}}}
-        self._job.execute_in_process(
-            partition_key=cycle.isoformat(), instance=self._instance, run_config={"ops": ops, **QUIET}
-        )
+        where: dict[str, Any] = {"partition_key": cycle.isoformat()}
+        if last is not None:
+            ends = {"start": cycle, "end": last}
+            where = {"tags": {f"dagster/asset_partition_range_{end}": day.isoformat() for end, day in ends.items()}}
+        self._job.execute_in_process(instance=self._instance, run_config={"ops": ops, **QUIET}, **where)
+
+    @property
+    def n_runs(self) -> int:
+        """How many runs the instance has on its books."""
+        return self._instance.get_runs_count()
 
 
 def _spec(window: int, feeds: Mapping[str, Any]) -> FlywheelSpec:

@@ -11,11 +11,27 @@ import pytest
 from hypothesis import settings
 
 from flywheel_pipelines_tests.small_world import SmallWorld
+from flywheel_pipelines_tests.warehouse_world import WarehouseWorld
 from flywheel_pipelines_tests.written_world import WrittenWorld
 
 # A shared machine is slow at times; how long an example may take is the business of pytest's timeout.
 settings.register_profile("flywheel", deadline=None)
 settings.load_profile("flywheel")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Files that may take longest come first, so that at the end no processor waits for one of them.
+
+    With several processors that needs `--no-loadscope-reorder`: left alone, pytest-xdist begins with the files that
+    have most tests, and ends with the longest proofs.
+    """
+    longest: dict[Path, float] = {}
+    for item in items:
+        marker = item.get_closest_marker("timeout")
+        seconds = float(marker.args[0]) if marker and marker.args else float(config.getini("timeout") or 0)
+        longest[item.path] = max(seconds, longest.get(item.path, 0.0))
+    items.sort(key=lambda item: -longest[item.path])
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +58,15 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> WrittenWorld:
         WrittenWorld.make(root).play(3)
 
     return WrittenWorld(made_once(tmp_path_factory, "played", make))
+
+
+@pytest.fixture(scope="session")
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> WarehouseWorld:
+    """A published file that has everything the warehouse tells of, corrections included.
+
+    Made once, as above, in half a minute: tests that ask for it are slow ones. Read it; to change something, copy it.
+    """
+    return WarehouseWorld(made_once(tmp_path_factory, "warehouse", WarehouseWorld.make))
 
 
 def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,8 @@ from dagster_duckdb import DuckDBResource
 
 from flywheel_pipelines.components.resources import LakeResource
 from flywheel_pipelines.lake import tables
+from flywheel_pipelines.loop.seen import SeenFiles
+from flywheel_pipelines_tests.instances import new_instance
 from flywheel_pipelines_tests.written_world import NAME, WrittenWorld
 
 A_WHILE = 3_600.0
@@ -103,7 +104,7 @@ class Ticks:
 @contextmanager
 def ticking(world: WrittenWorld) -> Iterator[Ticks]:
     """The sensor of a world, in force, with an instance of its own."""
-    with world.in_force(), dg.DagsterInstance.ephemeral() as instance:
+    with world.in_force(), new_instance() as instance:
         yield Ticks(world, instance)
 
 
@@ -114,8 +115,9 @@ def range_of(request: dg.RunRequest) -> tuple[str, str]:
     return request.tags["dagster/asset_partition_range_start"], request.tags["dagster/asset_partition_range_end"]
 
 
-def marks(cursor: str | None) -> list[str]:
-    return json.loads(cursor or "[]")
+def marks(world: WrittenWorld, cursor: str | None) -> frozenset[str]:
+    """What a cursor of the sensor stands for."""
+    return SeenFiles(world.paths.inbox_seen / NAME).recall(cursor).marks
 
 
 def by_output(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:

@@ -26,6 +26,7 @@ from flywheel_pipelines.simulation import replay as replay_module
 from flywheel_pipelines.simulation.replay import Feedback, ReplayPlan, run_replay
 from flywheel_pipelines.simulation.synthetic_archive import START, make_synthetic_archive
 from flywheel_pipelines.spec import FlywheelSpec, load_spec
+from flywheel_pipelines_tests.instances import new_instance
 
 FLYWHEEL = "archive_headlines"
 N_WEEKS = 8
@@ -155,7 +156,7 @@ class SmallWorld:
                     "dagster/asset_partition_range_end": last.isoformat(),
                 }
             }
-        with self.in_force(), dg.DagsterInstance.ephemeral() as instance:
+        with self.in_force(), new_instance() as instance:
             return job.execute_in_process(
                 run_config={"ops": ops, **QUIET}, instance=instance, raise_on_error=False, **where
             )

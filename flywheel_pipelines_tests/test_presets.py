@@ -88,7 +88,7 @@ def test_control_without_a_preset_nothing_is_filled_in() -> None:
         ({"preset": "search_consol"}, "Did you mean search_console.*There are: ga4, .*zendesk"),
         ({"preset": "search_console", "kind": "briefs"}, "is of kind metrics"),
         ({"kind": "metrics", "dates": ["%Y-%m"]}, "does not say year, month and day"),
-        ({"kind": "metrics", "events": {"open": "opens"}}, "events and aggregate: count go together"),
+        ({"kind": "metrics", "events": {"open": "opens"}}, "events and aggregate: count or sessions go together"),
         ({}, "kind"),
     ],
 )

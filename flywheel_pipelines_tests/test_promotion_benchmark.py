@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from benchmarks.promotion import at_equal_precision, run, tables
+from benchmarks.promotion import CONFIDENCES, at_equal_precision, requirements, run, tables
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +48,25 @@ def test_rows_say_what_was_found_and_whether_it_is_enough(archive: Path) -> None
 @pytest.mark.slow
 def test_the_same_archive_gives_the_same_rows(archive: Path) -> None:
     assert run(archive, seeds=1) == run(archive, seeds=1)
+
+
+def promotions(right: float) -> list[dict[str, object]]:
+    """Rows of one sample size in which both rules are right that often, and one on equal texts."""
+    found = {"right": right, "right_se": 0.01, "promotions": 10.0}
+    rows: list[dict[str, object]] = [
+        {"what": "promotion", "part": "all", "k": 300, "rule": rule, "confidence": confidence, **found}
+        for rule in ("content", "plain")
+        for confidence in CONFIDENCES
+    ]
+    return [*rows, {"what": "false promotion", "rule": "hidden", "confidence": 0.9, "share": 0.0, "share_se": 0.0}]
+
+
+@pytest.mark.parametrize(("right", "met"), [(0.9, True), (0.87, False)])
+def test_requirements_are_judged_on_promotions_alone(right: float, met: bool) -> None:
+    """The comparison at equal precision has a row for the same k, rule and confidence, and says something else."""
+    other = {"what": "equal precision", "part": "all", "k": 300, "rule": "content", "confidence": 0.9, "right": 0.1}
+    found = {row["name"]: row["met"] for row in requirements([*promotions(right), other])}
+    assert found["k=300: right at 0.9"] is met
 
 
 def probabilities(n: int = 4_000) -> pd.DataFrame:

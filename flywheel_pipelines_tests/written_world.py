@@ -33,6 +33,7 @@ from flywheel_pipelines.simulation.audience import Audience
 from flywheel_pipelines.simulation.market import kind_of
 from flywheel_pipelines.simulation.season import DagsterStage, Season, play
 from flywheel_pipelines.spec import FlywheelSpec, load_spec
+from flywheel_pipelines_tests.instances import new_instance
 from flywheel_pipelines_tests.small_world import fingerprint
 
 NAME = "offers"
@@ -135,7 +136,7 @@ class WrittenWorld:
             made = FlywheelComponent(self.spec, self.folder).build_defs(None)  # type: ignore[arg-type]
         duckdb = DuckDBResource(database=":memory:")
         resources = {"lake": LakeResource(duckdb=duckdb), "llm": LlmResource()}
-        return dg.Definitions.merge(made, dg.Definitions(resources=resources))
+        return dg.Definitions.merge(made, dg.Definitions(resources=resources, executor=dg.in_process_executor))
 
     @contextmanager
     def in_force(self, **environment: str) -> Iterator[None]:
@@ -158,7 +159,7 @@ class WrittenWorld:
     def play(self, n_cycles: int, **season_options: Any) -> Season:
         """Open and close cycles through Dagster, before a simulated audience."""
         season = Season.of(self.flywheel, n_cycles, self.audience(), **season_options)
-        with self.in_force(), dg.DagsterInstance.ephemeral() as instance:
+        with self.in_force(), new_instance() as instance:
             play(season, DagsterStage(self.flywheel, self.definitions(), instance), self.lake, self.paths)
         return season
 
@@ -177,7 +178,7 @@ class WrittenWorld:
         Without an instance the run is kept in one of its own.
         """
         with self.in_force(**(environment or {})), ExitStack() as stack:
-            kept = instance or stack.enter_context(dg.DagsterInstance.ephemeral())
+            kept = instance or stack.enter_context(new_instance())
             return self.execute(verb, cycle, kept, select=select, **config)
 
     def execute(
@@ -187,9 +188,10 @@ class WrittenWorld:
         instance: dg.DagsterInstance,
         *,
         select: list[str] | None = None,
+        tags: Mapping[str, str] | None = None,
         **config: Mapping[str, Any],
     ) -> dg.ExecuteInProcessResult:
-        """The same in the environment that is in force."""
+        """The same in the environment that is in force, with tags of the run."""
         dated = {"open": ("cycle_manifest", *WRITING), "collect": WRITING}.get(verb, ())
         if self.flywheel.has_proposals and verb == "open":
             dated = ("proposed_prompt", *dated)
@@ -207,6 +209,7 @@ class WrittenWorld:
             run_config={"ops": ops, **quiet},
             instance=instance,
             raise_on_error=False,
+            tags=dict(tags or {}),
             asset_selection=[dg.AssetKey([NAME, asset]) for asset in select] if select else None,
         )
 

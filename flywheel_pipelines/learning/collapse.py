@@ -157,7 +157,7 @@ def verdict(signs: pa.Table, spec: CollapseSpec) -> Verdict:
 
 
 def _found(row: Mapping[str, Any], key: str, spec: CollapseSpec) -> str:
-    what = "references" if row["scope"] == CORPUS else "published outputs"
+    what = "references" if row["scope"] == CORPUS else "outputs"
     limit = getattr(spec, key)
     match key:
         case "max_distinct_fall":

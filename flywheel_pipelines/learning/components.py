@@ -91,7 +91,7 @@ def fit_components(
         information = sums.information * np.outer(size, size) + worth / 2 * np.eye(2)
         steps = np.array([*np.linalg.solve(information, score).clip(-1.0, 1.0), sums.pull / sums.precision])
         # The levels answer to the slope and centre that the working response was made with.
-        level = centre + size[0] * sums.residual
+        level = level + (centre + size[0] * sums.residual - level).clip(-outcomes.longest_step, outcomes.longest_step)
         slope, slope_se = sums.worth_of_predictions()
         spreads, centre = spreads + steps[:2], centre + float(steps[2])
         if np.abs(steps).max() < 1e-7:

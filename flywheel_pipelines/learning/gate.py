@@ -8,7 +8,8 @@ Every frame in play is compared with the champion on the briefs of the cycles in
 - the **challenger** replaces the champion when it is proven better; it retires when proven worse, or unproven for long;
 - the **predecessor** keeps the challenger's share of briefs for a while after a promotion. When it is proven better
   than the frame that replaced it, the promotion is undone;
-- the **control** runs all the time. When it is proven better than the champion, the champion's predecessor returns.
+- the **control** runs all the time. When it is proven better than the champion, the champion's predecessor returns. The
+  first champion has none; what it has and the control has not are references, so these are withheld for a while.
 
 "Proven" means at every look of the whole history: each test has its share of an error budget, one budget for promotions
 and one for rollbacks (`sequential.spend`), so that any of them is wrong with probability `max_wrong` at most.
@@ -24,7 +25,6 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from flywheel_pipelines.lake.tables import PROMPT_GATE
@@ -34,6 +34,7 @@ from flywheel_pipelines.learning.gate_state import (
     CONTROL,
     PREDECESSOR,
     RETIRED,
+    WITHHELD,
     GateRules,
     Rival,
     State,
@@ -41,7 +42,7 @@ from flywheel_pipelines.learning.gate_state import (
     in_words,
     state_from,
 )
-from flywheel_pipelines.sequential import PairSums
+from flywheel_pipelines.sequential import PairSums, compared
 
 ARM_COLUMNS = {"flywheel": "flywheel_value", "challenger": "challenger_value", "control": "control_value"}
 
@@ -86,10 +87,11 @@ def decide(previous: pa.Table | None, run: CycleRun, queue: Sequence[str], rules
         return PROMPT_GATE.empty()
     close = _Close(_state_before(previous, run, rules), rules)
     _take_in(close, run)
-    _guard(close)
+    _guard(close, run.cycle)
     _judge_trial(close)
     _end_probation(close)
     _start_next(close, queue)
+    _end_withholding(close)
     return _rows(close)
 
 
@@ -127,6 +129,9 @@ def _take_in(close: _Close, run: CycleRun) -> None:
                     sums=rival.sums.add(pairs),
                 )
             )
+    if state.withheld is not None:
+        since, n_cycles = state.withheld
+        state = replace(state, withheld=(since, n_cycles + 1))
     close.state = state
 
 
@@ -135,13 +140,11 @@ def _arm_of(frame: str, frames: Mapping[str, str], arms: Sequence[str]) -> str |
 
 
 def pairs_of(outcomes: pa.Table, first: str, second: str) -> PairSums:
-    """The sums over a cycle's briefs of two arms. Where some have both arms, the others have no counterpart."""
-    a, b = (outcomes[ARM_COLUMNS[arm]].cast(pa.float64()).to_numpy() for arm in (first, second))
-    both = ~np.isnan(a) & ~np.isnan(b)
-    return PairSums.of(a[both], b[both]) if both.any() else PairSums.of(a, b)
+    """The sums over a cycle's briefs of two arms."""
+    return compared(*(outcomes[ARM_COLUMNS[arm]].cast(pa.float64()).to_numpy() for arm in (first, second)))
 
 
-def _guard(close: _Close) -> None:
+def _guard(close: _Close, cycle: date) -> None:
     """Roll back where the predecessor or the control is proven better than the champion."""
     state, rules = close.state, close.rules
     for role in (PREDECESSOR, CONTROL):
@@ -150,10 +153,19 @@ def _guard(close: _Close) -> None:
             continue
         words = in_words(rival, rules)
         target = state.predecessor
+        if target is None and state.withheld is None:
+            reason = f"{role}: {words}. There is no earlier frame to return to, so references are withheld for "
+            close.champion_row = _champion_facts("roll_back", rival, rules) | {
+                "reason": f"{reason}{_withheld_for(rules)} cycle(s): look at the quality floor and the corpus."
+            }
+            # Proven, so not spent. Without references it is another comparison.
+            state = replace(state, guard_returned=rival.alpha, withheld=(cycle, 0))
+            state = state.guarded_by(role, rival.frame, rules.max_wrong)
+            continue
         if target is None:
             close.champion_row = _champion_facts("keep", rival, rules) | {
-                "reason": f"{role}: {words}. There is no earlier frame to return to; what the control lacks is the "
-                "references: look at the quality floor and the corpus."
+                "reason": f"{role}: {words}. There is no earlier frame to return to, and references are withheld "
+                "already: what is left is the scoring model's choice among candidates."
             }
             continue
         failed = state.champion
@@ -236,6 +248,30 @@ def _start_next(close: _Close, queue: Sequence[str]) -> None:
         close.started.add(waiting[0])
 
 
+def _withheld_for(rules: GateRules) -> int:
+    """Cycles for which references are withheld: as many as a probation has, at least one."""
+    return max(1, rules.probation)
+
+
+def _end_withholding(close: _Close) -> None:
+    """Show references again after a while: by then the corpus holds others, and they are compared anew."""
+    state, rules = close.state, close.rules
+    if state.withheld is None or state.withheld[1] < _withheld_for(rules):
+        return
+    state, control = replace(state, withheld=None), state.rivals.get(CONTROL)
+    close.state = state.guarded_by(CONTROL, control.frame, rules.max_wrong) if control is not None else state
+
+
+def _withheld_row(state: State, rules: GateRules) -> list[dict[str, Any]]:
+    if state.withheld is None:
+        return []
+    since, n_cycles = state.withheld
+    reason = f"Prompts show no references, for {n_cycles} of {_withheld_for(rules)} cycle(s) so far."
+    decision = "keep" if n_cycles else "start"
+    row = gate_row(Rival(WITHHELD, state.champion, 0.0, since, n_cycles), rules, decision, reason, None)
+    return [row | {"alpha": None, "needed": None}]
+
+
 def _rows(close: _Close) -> pa.Table:
     state, rules = close.state, close.rules
     champion = gate_row(Rival(CHAMPION, state.champion, 0.0), rules, "keep", "No other frame is proven better.", None)
@@ -253,6 +289,7 @@ def _rows(close: _Close) -> pa.Table:
         started = rival.frame in close.started and rival.role == CHALLENGER
         reason = "On trial from the next cycle on." if started else f"{in_words(rival, rules).capitalize()}."
         rows.append(gate_row(rival, rules, "start" if started else "keep", reason, state.champion))
+    rows += _withheld_row(state, rules)
     return PROMPT_GATE.conform(pa.Table.from_pylist([*rows, *close.retired], schema=PROMPT_GATE.schema))
 
 

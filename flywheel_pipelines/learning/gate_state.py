@@ -17,6 +17,8 @@ from flywheel_pipelines.errors import ContractError
 from flywheel_pipelines.sequential import Comparison, bounds_of, evidence_against_equal, needed_evidence, spend
 
 CHAMPION, CHALLENGER, PREDECESSOR, CONTROL, RETIRED = "champion", "challenger", "predecessor", "control", "retired"
+WITHHELD = "withheld"
+"""Not a frame in play: while the champion has a row of this role, prompts show no references."""
 Better = Literal["higher", "lower"]
 
 
@@ -87,6 +89,8 @@ class State:
     n_guards: int = 0
     trial_returned: float = 0.0
     guard_returned: float = 0.0
+    withheld: tuple[date, int] | None = None
+    """Since which close references are withheld, and for how many cycles they have been; None while they are shown."""
 
     def without(self, role: str) -> State:
         """The state after a rival has left."""
@@ -133,6 +137,8 @@ def state_from(previous: pa.Table, rules: GateRules) -> State:
         guard_returned=row["guard_error_returned"],
     )
     for other in rows:
+        if other["role"] == WITHHELD:
+            state = replace(state, withheld=(other["since"], other["n_cycles"]))
         if other["role"] not in (CHALLENGER, PREDECESSOR, CONTROL):
             continue
         if other["metric"] == rules.metric:

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flywheel_pipelines.lake.tables import GUARDRAIL_SCORES, SCORED_OUTPUTS, TableContract
+from flywheel_pipelines.learning.embedding_features import TextVectors
 from flywheel_pipelines.learning.floor import FloorRule
 from flywheel_pipelines.learning.guardrails import guard
 from flywheel_pipelines.learning.posterior import FAMILIES
@@ -43,6 +44,7 @@ def judge_cycle(
     *,
     metrics: Mapping[str, Metric],
     threshold_version: str,
+    vectors: TextVectors | None = None,
 ) -> Judgement:
     """Judge one cycle.
 
@@ -54,9 +56,12 @@ def judge_cycle(
         floor: the rule.
         metrics: what the floor's metric and its guardrails are, by name.
         threshold_version: the version of the rule.
+        vectors: sentence embeddings of the texts, as stored; None: texts are as alike as their letters.
     """
     # Sums depend on their order in the last bits, so rows are put in the lake's order whoever brings them.
     outputs = one_row_per_output(published.sort_by([(name, "ascending") for name in ("cycle", "output_id", "arm")]))
+    if vectors is not None:
+        outputs = outputs.assign(vector=list(vectors.of(outputs["text"].tolist())))
     known = performance.filter(pc.field("metric").isin([floor.metric, *floor.veto])).to_pandas()
     earlier, present = outputs[outputs["cycle"] < cycle], outputs[outputs["cycle"] == cycle]
     current, mature = known[known["cycle"] == cycle], known[known["is_mature"] & (known["cycle"] < cycle)]

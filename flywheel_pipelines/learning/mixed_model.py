@@ -106,10 +106,11 @@ def prepare(window: pd.DataFrame, *, by_choice: bool = True) -> Window:
     known = noise > 0
     noise = np.where(known, noise, np.median(noise[known]) if known.any() else max(value.var(), 1e-12))
     brief = pd.factorize(window["brief_id"])[0]
-    if (value >= 0).all() and value.any():
+    weight, prior = 1 / noise, 1 / np.median(noise)
+    overall = np.average(value, weights=weight)
+    # Where chance moves an outcome by more than its mean, as a lead that buys or does not, a logarithm says nothing.
+    if (value >= 0).all() and value.any() and prior * overall**2 >= 1:
         # One pseudo-output at the overall mean keeps the mean of a brief without any success above zero.
-        weight, prior = 1 / noise, 1 / np.median(noise)
-        overall = np.average(value, weights=weight)
         mean = (np.bincount(brief, weight * value) + prior * overall) / (np.bincount(brief, weight) + prior)
         variance = noise / mean[brief] ** 2
         # E ln X is about ln m - var/(2 m^2); adding var/(2m) first removes the bias and keeps zeros finite.

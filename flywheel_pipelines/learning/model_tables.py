@@ -47,12 +47,15 @@ def _with_variance(training: pd.DataFrame) -> pd.DataFrame:
     """Adds value and variance: as judged, or for shares p (1 - p) / exposure with p pooled over the brief.
 
     With its own p an output without a single success would look exactly known. A brief without any success at all is
-    given half of one, the usual continuity correction.
+    given half of one, the usual continuity correction; one of which not even one was to be expected, such as a lead
+    that buys or does not, the share of the whole window.
     """
     brief = [training["cycle"], training["brief_id"]]
     exposure = training["exposure"].groupby(brief).transform("sum")
     successes = (training["observed"] * training["exposure"]).groupby(brief).transform("sum")
     pooled = successes.clip(lower=0.5, upper=exposure - 0.5) / exposure
+    usual = min((training["observed"] * training["exposure"]).sum() / max(training["exposure"].sum(), 1), 1.0)
+    pooled = pooled.where((usual <= 0) | (usual >= 1) | (exposure * min(usual, 1 - usual) >= 1), usual)
     binomial = pooled * (1 - pooled) / training["exposure"]
     return training.assign(
         value=training["observed"], variance=training["sampling_variance"].astype(float).fillna(binomial)

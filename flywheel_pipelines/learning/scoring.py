@@ -44,7 +44,8 @@ def score_outputs(
 
     Args:
         outputs: output_id, brief_id, segment, predicted (recorded before publishing, relative log score; NaN if
-            there was none). With a column `text`, outputs that read alike are expected to do alike. What counts as
+            there was none). With a column `text`, outputs that read alike are expected to do alike; with a column
+            `vector` besides, its sentence embedding, those that mean the same. What counts as
             control: column `control_weight` where there is one (in an archive of A/B tests every candidate has
             weight 1: control is a uniformly random choice), else arm == "control".
         metrics: output_id, metric, numerator, exposure; one row per output for `floor.metric`. Outputs without a row

@@ -64,9 +64,9 @@ class TextModel:
     """What was learned, from which outcomes, and how well it did on outcomes it had not seen.
 
     `predict` answers on the scale of `y`: expected ln(value / overall mean of the window) when `scale` is "log",
-    or (value - mean) / standard deviation when it is "linear" (metrics that take negative values). Only differences
-    within one brief are meant to be compared. `better` is not applied: higher predicts a higher value.
-    Hit rate and chance are None where the held-out briefs had one output each.
+    or (value - mean) / standard deviation when it is "linear" (metrics that take negative values, and outcomes that are
+    mostly chance). Only differences within one brief are meant to be compared. `better` is not applied: higher predicts
+    a higher value. Hit rate and chance are None where the held-out briefs had one output each.
     """
 
     as_of: date

@@ -32,6 +32,7 @@ from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.loop.recorder import Recorder, Shown
 from flywheel_pipelines.loop.showing import about_changes, about_signs
 from flywheel_pipelines.production.arms import FLYWHEEL
+from flywheel_pipelines.production.guardrails import COPIED
 
 Inputs = list[tuple[TableContract, date]]
 
@@ -45,7 +46,7 @@ def note_rulings(flywheel: Flywheel, recorder: Recorder, cycle: date, knowledge_
     rulings = store.read(tables.CORPUS_RULINGS, name, CycleWindow(since, cycle))
     carried = tables.RULED_OUTPUTS.empty() if before is None else store.read(tables.RULED_OUTPUTS, name, before)
     standing = standing_rulings(rulings, carried, knowledge_cutoff=knowledge_cutoff)
-    read = [(tables.CORPUS_RULINGS, cycle), *_carried_from(flywheel, tables.RULED_OUTPUTS, before, cycle)]
+    read = [(tables.CORPUS_RULINGS, cycle), *carried_from(flywheel, tables.RULED_OUTPUTS, before, cycle)]
     recorder.write(tables.RULED_OUTPUTS, standing, cycle, read)
 
 
@@ -75,7 +76,8 @@ def last_before(flywheel: Flywheel, store: Lake, table: TableContract, cycle: da
     return next((one for one in earlier if store.has(table, flywheel.name, one)), None)
 
 
-def _carried_from(flywheel: Flywheel, table: TableContract, before: date | None, cycle: date) -> Inputs:
+def carried_from(flywheel: Flywheel, table: TableContract, before: date | None, cycle: date) -> Inputs:
+    """What is read of a table that each cycle carries on from `last_before`."""
     # A cycle in a gap that is closed later changes what was carried over it, so that it is looked at too.
     return [(table, one) for one in dict.fromkeys([before, flywheel.previous(cycle)]) if one is not None]
 
@@ -144,11 +146,16 @@ def _choose(flywheel: Flywheel, recorder: Recorder, cycle: date) -> None:
     chosen = choose_corpus(seen.candidates, rules, as_of=cycle, cadence=spec.cadence, ruled=ruled)
     changes = _changes(store, name, cycle, before, earlier, chosen, seen)
     signs = _signs(flywheel, store, cycle, before, chosen)
-    carried = _carried_from(flywheel, tables.REFERENCE_CHANGES, before, cycle)
+    carried = carried_from(flywheel, tables.REFERENCE_CHANGES, before, cycle)
     carried += [(tables.REFERENCE_CORPUS, one) for _, one in carried]
     recorder.write(tables.REFERENCE_CHANGES, changes, cycle, carried)
-    carried = _carried_from(flywheel, tables.COLLAPSE_SIGNS, before, cycle)
-    recorder.write(tables.COLLAPSE_SIGNS, signs, cycle, [(tables.PUBLISHED_OUTPUTS, cycle), *carried])
+    carried = carried_from(flywheel, tables.COLLAPSE_SIGNS, before, cycle)
+    recorder.write(
+        tables.COLLAPSE_SIGNS,
+        signs,
+        cycle,
+        [(tables.PUBLISHED_OUTPUTS, cycle), (tables.GENERATED_OUTPUTS, cycle), *carried],
+    )
     # Last: an asset writes its own table last.
     recorder.write(tables.REFERENCE_CORPUS, chosen.corpus, cycle, seen.read)
 
@@ -261,12 +268,29 @@ def _changes(
     return reference_changes(chosen, earlier, changes, fates, cycle=cycle)
 
 
+def _looked_at(store: Lake, flywheel: str, cycle: date) -> list[dict[str, Any]]:
+    """What the flywheel arm published, and for briefs without an output the first candidate that was blocked as a copy.
+
+    A loop that only copies would else be silent: its guardrails keep nearly everything back.
+    """
+    is_own = pc.field("arm") == FLYWHEEL
+    columns = ["output_id", "arm", "brief_id", "segment", "text"]
+    rows = store.read(tables.PUBLISHED_OUTPUTS, flywheel, cycle, columns=columns).filter(is_own).to_pylist()
+    answered = {row["brief_id"] for row in rows}
+    kept = [*columns, "blocked", "rank", "is_superseded"]
+    generated = store.read(tables.GENERATED_OUTPUTS, flywheel, cycle, columns=kept).filter(is_own).to_pylist()
+    for row in sorted(generated, key=lambda row: (row["brief_id"], row["rank"])):
+        is_copy = not row["is_superseded"] and COPIED in (row["blocked"] or "")
+        if is_copy and row["brief_id"] not in answered:
+            rows.append(row)
+            answered.add(row["brief_id"])
+    return sorted(rows, key=lambda row: (row["segment"], row["output_id"]))
+
+
 def _signs(flywheel: Flywheel, store: Lake, cycle: date, before: date | None, chosen: Chosen) -> pa.Table:
-    """Signs of the corpus, and of what the flywheel arm published in the cycle."""
+    """Signs of the corpus, and of what the flywheel arm published in the cycle or could not publish for copying."""
     name = flywheel.name
-    columns = ["output_id", "arm", "segment", "text"]
-    published = store.read(tables.PUBLISHED_OUTPUTS, name, cycle, columns=columns).filter(pc.field("arm") == FLYWHEEL)
-    outputs = sorted(published.to_pylist(), key=lambda row: (row["segment"], row["output_id"]))
+    outputs = _looked_at(store, name, cycle)
     depths = {row["output_id"]: row for row in store.read(tables.ANCESTRY, name, cycle).to_pylist()}
     reviewed = store.read(tables.REVIEWED_OUTPUTS, name, cycle).to_pylist()
     kept = {row["output_id"] for row in reviewed if row["decision"] in (ACCEPTED, EDITED)}

@@ -21,15 +21,17 @@ from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.learning.judgement import judge_cycle
 from flywheel_pipelines.learning.thresholds import floor_rule, judged_by
-from flywheel_pipelines.loop.choosing import choose_references, note_rulings
+from flywheel_pipelines.loop.choosing import carried_from, choose_references, last_before, note_rulings
+from flywheel_pipelines.loop.embedding import vectors_for
 from flywheel_pipelines.loop.fitting import fit_model
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.loop.gating import compare, gate
 from flywheel_pipelines.loop.opening import opened_with
-from flywheel_pipelines.loop.prompts import champion_of, render
-from flywheel_pipelines.loop.recorder import Markdown, Recorder, Shown
+from flywheel_pipelines.loop.prompts import champion_of, corpus_shown, render
+from flywheel_pipelines.loop.recorder import Recorder, Shown
 from flywheel_pipelines.loop.restated_words import about_batches, about_decisions, about_metrics
 from flywheel_pipelines.loop.restatements import no_changes, restate_decisions, restate_metrics
+from flywheel_pipelines.loop.showing import about_prompt
 from flywheel_pipelines.loop.weighing import weigh
 
 
@@ -54,8 +56,9 @@ def measure(
         knowledge_cutoff = knowledge_cutoff.replace(tzinfo=UTC)
     mature, changes = 0, [no_changes()]
     latest_batch = store.latest_batch(spec.name, up_to=knowledge_cutoff)
+    # Of all cycles before the first is written: a range with a hole in it is refused as a whole.
+    _require_opened(store, spec.name, cycles)
     for cycle in cycles:
-        _require_opened(store, spec.name, cycle)
         last_measured = shift_cycle(cycle, spec.cadence, spec.measurement_window - 1)
         published = store.read(tables.PUBLISHED_OUTPUTS, spec.name, cycle, columns=["output_id"])
         reviews = store.read(tables.REVIEWS, spec.name, cycle)
@@ -81,7 +84,7 @@ def measure(
     batches = pa.concat_tables([store.batches_in(ledger, spec.name, cycles) for ledger in ledgers])
     # A batch may stand in several ledgers and is one all the same.
     batches = batches.group_by(batches.column_names).aggregate([])
-    return shown | about_batches(batches) | about_metrics(pa.concat_tables(changes))
+    return shown | about_batches(batches) | about_metrics(pa.concat_tables(changes), spec.metrics)
 
 
 def score(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) -> Shown:
@@ -101,6 +104,7 @@ def score(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) -> Sho
         if not metrics.keys() >= {rule.metric, *rule.veto}:
             # The YAML no longer names what the floor of that time was about.
             metrics = {**opened_with(flywheel, manifest).spec.metrics, **metrics}
+        vectors, vectors_read = vectors_for(store, spec.name, cycle, seen)
         judged = judge_cycle(
             cycle,
             store.read(tables.PUBLISHED_OUTPUTS, spec.name, seen),
@@ -108,10 +112,12 @@ def score(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) -> Sho
             rule,
             metrics=metrics,
             threshold_version=version,
+            vectors=vectors,
         )
         read = [
             (tables.CYCLE_MANIFEST, cycle),
             (tables.REJUDGEMENTS, cycle),
+            *vectors_read,
             *flywheel.partitions(store, tables.PUBLISHED_OUTPUTS, seen),
             *flywheel.partitions(store, tables.PERFORMANCE_METRICS, seen),
         ]
@@ -127,34 +133,32 @@ def score(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) -> Sho
 def refresh_prompts(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) -> Shown:
     """`refreshed_prompt`: what the next cycle is produced with."""
     spec, store = flywheel.spec, recorder.store
-    text = ""
+    earlier, text = None, ""
     for cycle in cycles:
-        before = flywheel.previous(cycle)
-        previous = store.read(tables.REFRESHED_PROMPT, spec.name, before, columns=tables.REFRESHED_PROMPT.columns)
-        corpus = store.read(tables.REFERENCE_CORPUS, spec.name, cycle)
+        before = last_before(flywheel, store, tables.REFRESHED_PROMPT, cycle)
+        known = flywheel.previous(cycle) if before is None else before
+        previous = store.read(tables.REFRESHED_PROMPT, spec.name, known, columns=tables.REFRESHED_PROMPT.columns)
+        corpus = corpus_shown(store, spec.name, cycle)
         prompt = render(flywheel, champion_of(flywheel, store, cycle), corpus, previous)
         read = [
             (tables.REFERENCE_CORPUS, cycle),
             (tables.PROMPT_GATE, cycle),
-            (tables.REFRESHED_PROMPT, before),
+            *carried_from(flywheel, tables.REFRESHED_PROMPT, before, cycle),
         ]
         recorder.write(tables.REFRESHED_PROMPT, prompt, cycle, read)
+        earlier = previous["text"][0].as_py() if previous.num_rows else None
         text = prompt.column("text")[0].as_py()
-    return {"prompt": Markdown(_code_block(text))}
+    return about_prompt(earlier, text)
 
 
-def _code_block(text: str) -> str:
-    fence = "`" * (max((len(run) for run in _runs_of_backticks(text)), default=2) + 1)
-    return f"{fence}\n{text}\n{fence}"
-
-
-def _runs_of_backticks(text: str) -> list[str]:
-    return [run for run in "".join(c if c == "`" else " " for c in text).split() if len(run) > 2]
-
-
-def _require_opened(store: Lake, flywheel: str, cycle: date) -> None:
-    if not store.has(tables.PUBLISHED_OUTPUTS, flywheel, cycle):
-        raise CycleOrderError(
-            f"Cycle {cycle} of {flywheel} cannot be closed: it was never opened, so nothing was published that could "
-            f"have been measured. Run the job {flywheel}__open for {cycle} first."
-        )
+def _require_opened(store: Lake, flywheel: str, cycles: Sequence[date]) -> None:
+    missing = [cycle for cycle in cycles if not store.has(tables.PUBLISHED_OUTPUTS, flywheel, cycle)]
+    if not missing:
+        return
+    first = missing[0]
+    others = f" Of the cycles {cycles[0]} to {cycles[-1]} {len(missing)} were never opened." if len(cycles) > 1 else ""
+    raise CycleOrderError(
+        f"Cycle {first} of {flywheel} cannot be closed: it was never opened, so nothing was published that could "
+        f"have been measured.{others} Run the job {flywheel}__open for {first} first"
+        + (", or leave it out of the range. Nothing was written." if len(cycles) > 1 else ".")
+    )

@@ -58,10 +58,20 @@ def read_vectors(store: Lake, flywheel: str, window: CycleWindow, embedder: str)
     return TextVectors.from_rows(rows, embedder)
 
 
-def vector_partitions(store: Lake, flywheel: str, window: CycleWindow) -> list[tuple[TableContract, date]]:
-    """The partitions of `text_embeddings` in a window."""
-    cycles = store.cycle_folders(tables.TEXT_EMBEDDINGS, flywheel)
-    return [(tables.TEXT_EMBEDDINGS, cycle) for cycle in cycles if cycle in window]
+def vectors_for(
+    store: Lake, flywheel: str, cycle: date, window: CycleWindow
+) -> tuple[TextVectors | None, list[tuple[TableContract, date]]]:
+    """The vectors that a cycle is closed with, those of a window by one model, and the partitions they stand in.
+
+    The model is the one that the cycle was opened with, whatever the YAML says by now; None without embeddings.
+    """
+    manifest = store.read(tables.CYCLE_MANIFEST, flywheel, cycle, columns=["settings"])
+    embedder = FlywheelSpec.model_validate_json(manifest["settings"][0].as_py()).scoring_model.embedder
+    if embedder is None:
+        return None, []
+    held = store.cycle_folders(tables.TEXT_EMBEDDINGS, flywheel)
+    read = [(tables.TEXT_EMBEDDINGS, each) for each in held if each in window]
+    return read_vectors(store, flywheel, window, embedder), read
 
 
 @dataclass

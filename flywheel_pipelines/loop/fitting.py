@@ -10,13 +10,11 @@ from datetime import date
 
 from flywheel_pipelines.cycles import shift_cycle
 from flywheel_pipelines.lake import tables
-from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.learning.model_tables import fit_scoring_model, model_to_tables, skill_rows
 from flywheel_pipelines.learning.text_model import TextModel
-from flywheel_pipelines.loop.embedding import read_vectors, vector_partitions
+from flywheel_pipelines.loop.embedding import vectors_for
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.loop.recorder import Markdown, Recorder, Shown
-from flywheel_pipelines.spec import FlywheelSpec
 
 
 def fit_model(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) -> Shown:
@@ -29,11 +27,9 @@ def fit_model(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) ->
     shown: Shown = {}
     for cycle in cycles:
         seen = flywheel.window(cycle, window)
-        read = [(tables.CYCLE_MANIFEST, cycle), *flywheel.partitions(store, tables.SCORED_OUTPUTS, seen)]
-        embedder, vectors = _embedder_of(store, spec.name, cycle), None
-        if embedder is not None:
-            vectors = read_vectors(store, spec.name, seen, embedder)
-            read += vector_partitions(store, spec.name, seen)
+        vectors, vectors_read = vectors_for(store, spec.name, cycle, seen)
+        scored = flywheel.partitions(store, tables.SCORED_OUTPUTS, seen)
+        read = [(tables.CYCLE_MANIFEST, cycle), *scored, *vectors_read]
         model = fit_scoring_model(
             store.read(tables.SCORED_OUTPUTS, spec.name, seen),
             store.read(tables.PUBLISHED_OUTPUTS, spec.name, seen, columns=["output_id", "text"]),
@@ -49,12 +45,6 @@ def fit_model(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) ->
         if cycle == cycles[-1]:
             shown = _about_model(model)
     return shown
-
-
-def _embedder_of(store: Lake, flywheel: str, cycle: date) -> str | None:
-    """Whose vectors a cycle's texts were given when it was opened, whatever the YAML says by now."""
-    manifest = store.read(tables.CYCLE_MANIFEST, flywheel, cycle, columns=["settings"])
-    return FlywheelSpec.model_validate_json(manifest["settings"][0].as_py()).scoring_model.embedder
 
 
 def _about_model(model: TextModel) -> Shown:

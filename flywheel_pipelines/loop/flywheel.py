@@ -9,14 +9,28 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from flywheel_pipelines.constraints import BRIEF
 from flywheel_pipelines.cycles import cycle_range, cycle_window, shift_cycle
 from flywheel_pipelines.errors import SpecError
+from flywheel_pipelines.expressions import expression
 from flywheel_pipelines.lake.contracts import TableContract
 from flywheel_pipelines.lake.store import CycleWindow, Lake
 from flywheel_pipelines.learning.frames import Frame, frame_of
 from flywheel_pipelines.learning.prompt import DEFAULT_TEMPLATE
 from flywheel_pipelines.llm.answer_schema import load_schema
-from flywheel_pipelines.spec import FlywheelSpec, LlmProducer
+from flywheel_pipelines.spec import (
+    ArchiveProducer,
+    AudienceSpec,
+    ConstraintsSpec,
+    FlywheelSpec,
+    GrammarSpec,
+    LlmProducer,
+    ScoringProducer,
+    load_section,
+)
+
+GRAMMAR, AUDIENCE = "grammar.yaml", "audience.yaml"
+"""What may stand beside a `defs.yaml`: what the offline writer writes by, and before whom a demo is played."""
 
 
 class Flywheel:
@@ -36,6 +50,16 @@ class Flywheel:
     def writer(self) -> LlmProducer | None:
         """The producer's settings when a language model writes the outputs; None when they come from an archive."""
         return self.spec.producer if isinstance(self.spec.producer, LlmProducer) else None
+
+    @property
+    def lead_scorer(self) -> ScoringProducer | None:
+        """The producer's settings when leads are scored and nothing is written; else None."""
+        return self.spec.producer if isinstance(self.spec.producer, ScoringProducer) else None
+
+    @property
+    def is_fed_briefs(self) -> bool:
+        """Whether briefs come in through a feed, and what is made of them goes to the outbox; else from an archive."""
+        return not isinstance(self.spec.producer, ArchiveProducer)
 
     @property
     def uses_batches(self) -> bool:
@@ -71,18 +95,32 @@ class Flywheel:
 
     def frame(self) -> Frame:
         """The frame that the YAML states: its template and its house rules."""
-        return frame_of(self.prompt_template(), self.spec.prompt.guidelines)
+        return frame_of(self.prompt_template(), self.spec.house_rules)
 
     def challenger_frame(self) -> Frame | None:
         """The frame that the YAML puts on trial; None without one."""
         template = self.challenger_template()
-        return frame_of(template, self.spec.prompt.guidelines) if template else None
+        return frame_of(template, self.spec.house_rules) if template else None
 
     def output_schema(self) -> dict[str, Any] | None:
         """The JSON Schema of an output; None for plain text. Raises SpecError when it cannot be used."""
         if self.writer is None or self.writer.output is None:
             return None
-        return load_schema(self.folder / self.writer.output)
+        path = self.folder / self.writer.output
+        schema = load_schema(path)
+        if self.spec.guardrails.constraints is not None:
+            _check_names(self.spec.guardrails.constraints, schema, path)
+        return schema
+
+    def grammar(self) -> GrammarSpec | None:
+        """What the offline writer writes by; None: its built-in grammar. Raises SpecError when it cannot be used."""
+        path = self.folder / GRAMMAR
+        return load_section(GrammarSpec, path) if path.exists() else None
+
+    def audience(self) -> AudienceSpec | None:
+        """The simulated audience it brings; None: one of the built-in ones. Raises SpecError as `grammar`."""
+        path = self.folder / AUDIENCE
+        return load_section(AudienceSpec, path) if path.exists() else None
 
     def _template(self, key: str, name: str | None) -> str | None:
         if name is None:
@@ -95,3 +133,18 @@ class Flywheel:
                 f"{path}: the prompt template cannot be read ({error}). Key prompt.{key} names a UTF-8 text file "
                 "relative to the flywheel's defs.yaml; leave the key out for the built-in template."
             ) from error
+
+
+def _check_names(constraints: ConstraintsSpec, schema: dict[str, Any], path: Path) -> None:
+    """Raises SpecError when a constraint asks for a field that the output does not have."""
+    there = schema.get("properties", {})
+    texts = {f"hard.{name}": text for name, text in constraints.hard.items()}
+    texts |= {f"soft.{name}": goal.score for name, goal in constraints.soft.items()}
+    for key, text in texts.items():
+        asked = [one.split(".")[0] for one in expression(text).paths]
+        if unknown := [name for name in asked if name != BRIEF and name not in there]:
+            raise SpecError(
+                f"key guardrails.constraints.{key}: {text} asks for {', '.join(unknown)}, but an output of {path} has "
+                f"{', '.join(there) or 'no fields'}. Correct the name, or write {BRIEF}.{unknown[0]} for a field of "
+                "the brief."
+            )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,9 +18,19 @@ from flywheel_pipelines.cycles import cycle_end, shift_cycle
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.learning.gate import CycleRun, decide
-from flywheel_pipelines.learning.gate_state import GateRules
+from flywheel_pipelines.learning.gate_state import (
+    CHALLENGER,
+    CHAMPION,
+    CONTROL,
+    PREDECESSOR,
+    RETIRED,
+    WITHHELD,
+    GateRules,
+)
+from flywheel_pipelines.loop.choosing import carried_from, last_before
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.loop.recorder import Markdown, Recorder, Shown
+from flywheel_pipelines.momentum.intervals import percent
 from flywheel_pipelines.momentum.lift import brief_outcomes
 
 PINNED = {
@@ -28,6 +39,8 @@ PINNED = {
     "challenger": "challenger_prompt_version",
 }
 """Columns of the manifest that say which prompt an arm was produced with."""
+ROLES = (CHAMPION, CHALLENGER, PREDECESSOR, CONTROL, WITHHELD, RETIRED)
+"""In the order in which people are shown them."""
 
 
 def compare(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) -> None:
@@ -54,16 +67,19 @@ def gate(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) -> Show
         has_trials=spec.arms.challenger > 0,
     )
     for cycle in cycles:
-        before = flywheel.previous(cycle)
+        before = last_before(flywheel, store, tables.PROMPT_GATE, cycle)
+        known = flywheel.previous(cycle) if before is None else before
         rows = decide(
-            store.read(tables.PROMPT_GATE, spec.name, before, columns=tables.PROMPT_GATE.columns),
+            store.read(tables.PROMPT_GATE, spec.name, known, columns=tables.PROMPT_GATE.columns),
             CycleRun(cycle, frames_run(store, spec.name, cycle), store.read(tables.BRIEF_OUTCOMES, spec.name, cycle)),
             _queue(flywheel, store, cycle),
             rules,
         )
-        read = [(tables.BRIEF_OUTCOMES, cycle), (tables.CYCLE_MANIFEST, cycle), (tables.PROMPT_GATE, before)]
-        recorder.write(tables.PROMPT_GATE, rows, cycle, read)
-    return {"decisions": Markdown("\n".join(f"- {line}" for line in _decisions(rows)) or "no frames are in play")}
+        read = [(tables.BRIEF_OUTCOMES, cycle), (tables.CYCLE_MANIFEST, cycle)]
+        recorder.write(
+            tables.PROMPT_GATE, rows, cycle, [*read, *carried_from(flywheel, tables.PROMPT_GATE, before, cycle)]
+        )
+    return {"decisions": Markdown(_frames_in_play(rows) if rows.num_rows else "no frames are in play")}
 
 
 def frames_run(store: Lake, flywheel: str, cycle: date) -> dict[str, str]:
@@ -90,7 +106,22 @@ def _queue(flywheel: Flywheel, store: Lake, cycle: date) -> list[str]:
     return list(known.sort_by(order)["frame_version"].to_pylist())
 
 
-def _decisions(rows: pa.Table) -> list[str]:
-    return [
-        f"**{row['role']}** `{row['frame_version']}`, {row['decision']}: {row['reason']}" for row in rows.to_pylist()
+def _frames_in_play(rows: pa.Table) -> str:
+    """A line per frame as a Markdown table; the champion first."""
+    head = ["| role | frame | decision | briefs | over the champion | interval, at all looks | why |", "|---" * 7 + "|"]
+    ordered = sorted(rows.to_pylist(), key=lambda row: (ROLES.index(row["role"]), row["frame_version"]))
+    return "\n".join([*head, *(_frame_line(row) for row in ordered)])
+
+
+def _frame_line(row: dict[str, Any]) -> str:
+    has_interval = row["lower"] is not None and row["upper"] is not None
+    cells = [
+        f"**{row['role']}**",
+        f"`{row['frame_version']}`",
+        row["decision"],
+        f"{row['n_briefs']} against {row['n_briefs_other']}" if row["compared_with"] else "",
+        percent(row["estimate"]) if row["estimate"] is not None else "",
+        f"{percent(row['lower'])} to {percent(row['upper'])}" if has_interval else "",
+        " ".join(row["reason"].split()).replace("|", "\\|"),
     ]
+    return f"| {' | '.join(cells)} |"

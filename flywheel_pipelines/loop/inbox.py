@@ -16,7 +16,7 @@ Decisions:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -153,9 +153,9 @@ def name_in(inbox: Path, path: Path) -> str:
     return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else path.name
 
 
-def is_new(file: InboxFile, spec: FlywheelSpec, remembered: set[str]) -> bool:
+def is_new(file: InboxFile, spec: FlywheelSpec, remembered: Collection[str]) -> bool:
     """Whether a file, as it is, has not been landed or tried yet."""
-    return not {file.mark(), file.mark(_settings(spec.feeds[file.feed]))} & remembered
+    return file.mark() not in remembered and file.mark(_settings(spec.feeds[file.feed])) not in remembered
 
 
 def marks_of(files: Iterable[InboxFile], spec: FlywheelSpec) -> set[str]:
@@ -176,7 +176,7 @@ def land(lake: Lake, spec: FlywheelSpec, file: InboxFile, recorded_at: datetime,
         return None
 
 
-def _land(lake: Lake, spec: FlywheelSpec, file: InboxFile, recorded_at: datetime, landed: Landed) -> str:
+def _land(lake: Lake, spec: FlywheelSpec, file: InboxFile, recorded_at: datetime, landed: Landed) -> str | None:
     period = period_of(spec.feeds[file.feed], file.path)
     try:
         batch, is_new_batch = land_file(
@@ -191,9 +191,15 @@ def _land(lake: Lake, spec: FlywheelSpec, file: InboxFile, recorded_at: datetime
         return file.mark(_settings(spec.feeds[file.feed]))
     if is_new_batch:
         _count(landed, file, batch)
-        landed.n_matched += matched_by(lake, spec, file.feed, recorded_at)
     else:
         landed.n_known += 1
+    try:
+        # Also for a file that is known: a kill may have come between its batch and this.
+        landed.n_matched += matched_by(lake, spec, file.feed, recorded_at)
+    except FlywheelError as error:
+        # A person may have settled one of the rows at this very moment.
+        landed.unusable.append(f"{file.name} landed; rows that wait for its outputs are tried again: {error}")
+        return None
     return file.mark()
 
 
@@ -210,7 +216,7 @@ def _count(landed: Landed, file: InboxFile, batch: FeedBatch) -> None:
 
 
 def _settings(feed: FeedSpec) -> str:
-    return feed.model_dump_json()
+    return feed.identity
 
 
 def _matching(inbox: Path, pattern: str) -> Iterator[Path]:

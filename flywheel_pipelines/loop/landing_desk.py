@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -47,12 +48,16 @@ class LandingDesk:
         progress = Progress()
         deadline = time.monotonic() + seconds
         with self._lock:
-            waiting = list(files)
+            waiting = deque(files)
+            if self._running is not None:
+                # Begun by an earlier call; its file is among those asked for unless it has changed.
+                begun = self._running[0].mark()
+                waiting = deque(one for one in files if one.mark() != begun)
             while self._running is not None or waiting:
                 if self._running is None:
                     if progress.marks and time.monotonic() > deadline:
                         break
-                    file = waiting.pop(0)
+                    file = waiting.popleft()
                     self._running = (file, _in_a_thread(work, file))
                 file, future = self._running
                 try:
@@ -67,7 +72,6 @@ class LandingDesk:
                         self._running = None
                 progress.landed.add(landed)
                 progress.marks |= {mark} if mark is not None else set()
-                waiting = [one for one in waiting if one.mark() != file.mark()]
         progress.n_left = len(waiting)
         return progress
 

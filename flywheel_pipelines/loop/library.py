@@ -22,7 +22,13 @@ from flywheel_pipelines.learning.frames import Frame, Guideline, Proposal, frame
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.loop.prompts import KnownFrame, add_frame, champion_of, render
 
-ARMS = {"flywheel": "prompt_version", "control": "control_prompt_version", "challenger": "challenger_prompt_version"}
+ARMS = {
+    "flywheel": "prompt_version",
+    "control": "control_prompt_version",
+    "challenger": "challenger_prompt_version",
+    "no_references": "no_references_prompt_version",
+    "no_guidelines": "no_guidelines_prompt_version",
+}
 WAITING, NOT_IN_PLAY = "waiting", "-"
 DIVIDER = "=== template below, guidelines above, one a line ==="
 MOST_CHARACTERS = 2_000

@@ -12,27 +12,31 @@ from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from flywheel_pipelines.cycles import shift_cycle
-from flywheel_pipelines.errors import CycleOrderError, FlywheelError
+from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.feedback.releasing import retry_unmatched
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
-from flywheel_pipelines.learning.model_tables import model_from_tables
 from flywheel_pipelines.learning.thresholds import register_threshold
 from flywheel_pipelines.loop.embedding import CycleVectors, pinned_embeddings
 from flywheel_pipelines.loop.flywheel import Flywheel
+from flywheel_pipelines.loop.handing_back import hand_back
+from flywheel_pipelines.loop.known_briefs import known_briefs
+from flywheel_pipelines.loop.predicting import predictor_of
 from flywheel_pipelines.loop.prompts import pinned_prompts, register_prompts
+from flywheel_pipelines.loop.ranking_leads import rank_leads
 from flywheel_pipelines.loop.recorder import Recorder, Shown
-from flywheel_pipelines.loop.writing import OFFLINE_MODEL, Predict, Writers, write_outputs
+from flywheel_pipelines.loop.writing import OFFLINE_MODEL, Writers, offline_parameters, write_outputs
+from flywheel_pipelines.paths import DataPaths
 from flywheel_pipelines.production.archive import outputs_from_archive
 from flywheel_pipelines.production.arms import publish, unanswered
-from flywheel_pipelines.production.briefs import briefs_from_candidates, briefs_from_ledger, latest_candidates
+from flywheel_pipelines.production.briefs import briefs_from_candidates, latest_candidates
 from flywheel_pipelines.production.manifest import NOTHING_LEARNED, CarriedIn, build_manifest, choose_predecessor
-from flywheel_pipelines.production.outbox import export_rows, write_outbox
+from flywheel_pipelines.production.outbox import export_rows, rows_for_people, write_for_people, write_outbox
+from flywheel_pipelines.production.scoring import handled
 from flywheel_pipelines.spec import ArchiveProducer, FlywheelSpec, LlmProducer, parse_spec
 
 
@@ -89,7 +93,7 @@ def collect_briefs(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date
     """
     store = recorder.store
     for cycle in cycles:
-        if flywheel.writer is not None:
+        if flywheel.is_fed_briefs:
             is_published = store.has(tables.PUBLISHED_OUTPUTS, flywheel.name, cycle)
             _write_briefs(flywheel, recorder, cycle, keep=is_published)
             continue
@@ -101,10 +105,10 @@ def collect_briefs(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date
 def _write_briefs(flywheel: Flywheel, recorder: Recorder, cycle: date, *, keep: bool) -> None:
     """The briefs of the feed as they are known now; with `keep`, those that the cycle has already stay as they are."""
     store = recorder.store
-    briefs = briefs_from_ledger(store.read(tables.BRIEF_LEDGER, flywheel.name, cycle))
+    briefs = known_briefs(flywheel, store, cycle)
     if keep:
         answered = store.read(tables.BRIEFS, flywheel.name, cycle).select(tables.BRIEFS.columns)
-        is_known = pc.field("brief_id").isin(answered["brief_id"].to_pylist())
+        is_known = pc.field("brief_id").isin(answered["brief_id"].combine_chunks())
         briefs = pa.concat_tables([answered.cast(briefs.schema), briefs.filter(~is_known)]).sort_by("brief_id")
     recorder.write(tables.BRIEFS, briefs, cycle, [(tables.BRIEF_LEDGER, cycle)])
 
@@ -123,7 +127,7 @@ def pin_manifest(
             manifest = _with_attempt(before, attempt)
         else:
             manifest = _pin(flywheel, store, cycle, options, writers, attempt)
-        if flywheel.writer is not None and is_published and attempt > before["attempt"][0].as_py():
+        if flywheel.is_fed_briefs and is_published and attempt > before["attempt"][0].as_py():
             # The attempt first: a kill in between must not leave it to the earlier one to answer other briefs.
             store.write(tables.CYCLE_MANIFEST, manifest, flywheel=flywheel.name, cycle=cycle)
             _write_briefs(flywheel, recorder, cycle, keep=False)
@@ -142,11 +146,14 @@ def generate(
         read = [(tables.CYCLE_MANIFEST, cycle)]
         # Before anything is asked: what cannot be ranked must not be paid.
         vectors = CycleVectors(opened, store, cycle, writers, now)
-        predictor = partial(_predictor, store, opened.name, manifest, vectors)
+        predictor = partial(predictor_of, store, opened.name, manifest, vectors)
         if opened.writer is not None:
             prompts = pinned_prompts(store, opened.name, manifest)
             outputs, shown = write_outputs(opened, recorder, cycle, manifest, prompts, writers, predictor=predictor)
             read += [(tables.BRIEFS, cycle), (tables.LLM_REQUESTS, cycle)]
+        elif opened.lead_scorer is not None:
+            outputs, shown = rank_leads(opened, store, cycle, manifest, predictor)
+            read.append((tables.BRIEFS, cycle))
         else:
             candidates = latest_candidates(store.read(tables.ARCHIVE_CANDIDATES, opened.name, cycle))
             outputs = outputs_from_archive(
@@ -156,6 +163,7 @@ def generate(
                 cycle=cycle,
                 prompt_version=manifest["prompt_version"],
                 reference_ids=[],
+                better=opened.spec.metric.better,
             )
             read.append((tables.ARCHIVE_CANDIDATES, cycle))
         recorder.write(tables.GENERATED_OUTPUTS, outputs, cycle, read)
@@ -166,33 +174,41 @@ def generate(
 def publish_outputs(
     flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date], *, outbox: Path, now: datetime
 ) -> Shown:
-    """`published_outputs`, and the file in the outbox where a model writes."""
+    """`published_outputs`, and the file in the outbox where briefs came in as files."""
     store, per_arm, shown = recorder.store, Counter[str](), Shown()
     for cycle in cycles:
         generated = store.read(tables.GENERATED_OUTPUTS, flywheel.name, cycle)
         manifest = store.read(tables.CYCLE_MANIFEST, flywheel.name, cycle).to_pylist()[0]
         opened = opened_with(flywheel, manifest)
-        producer = opened.spec.producer
-        published = publish(
-            generated,
-            opened.spec.arms,
-            publish_all=isinstance(producer, ArchiveProducer) and producer.publish == "all",
-            explore=opened.writer.explore if opened.writer else 0.0,
-            already=store.read(tables.PUBLISHED_OUTPUTS, opened.name, cycle) if opened.writer else None,
-            flywheel=opened.name,
-            cycle=cycle,
-        )
+        published = _going_out(opened, store, cycle, generated)
         read = [(tables.GENERATED_OUTPUTS, cycle), (tables.CYCLE_MANIFEST, cycle)]
         recorder.write(tables.PUBLISHED_OUTPUTS, published, cycle, read)
         per_arm.update(published.column("arm").to_pylist())
-        if opened.writer is not None:
+        if opened.is_fed_briefs:
             shown = _export(opened, recorder, cycle, generated, published, outbox, now)
+        if opened.writer is not None:
             shown["briefs_without_output"] = sum(unanswered(generated, published).values())
     # Feedback may have come before what it is about was published here.
     matched = sum(batch.n_rows for batch in retry_unmatched(store, flywheel.spec, now))
     if matched:
         shown["matched_from_quarantine"] = matched
     return {f"published_{arm}": count for arm, count in sorted(per_arm.items())} | shown
+
+
+def _going_out(opened: Flywheel, store: Lake, cycle: date, generated: pa.Table) -> pa.Table:
+    """Rows of `published_outputs`: what each arm's rule chooses."""
+    if opened.lead_scorer is not None:
+        return handled(generated, opened.lead_scorer)
+    producer = opened.spec.producer
+    return publish(
+        generated,
+        opened.spec.arms,
+        publish_all=isinstance(producer, ArchiveProducer) and producer.publish == "all",
+        explore=opened.writer.explore if opened.writer else 0.0,
+        already=store.read(tables.PUBLISHED_OUTPUTS, opened.name, cycle) if opened.writer else None,
+        flywheel=opened.name,
+        cycle=cycle,
+    )
 
 
 def opened_with(flywheel: Flywheel, manifest: dict[str, object]) -> Flywheel:
@@ -233,7 +249,19 @@ def _export(
     if export.facts is not None:
         store.append_batch(flywheel.name, export.facts.header, {tables.EXPORTS: export.facts.rows})
     written = write_outbox(outbox, flywheel.name, cycle, export.rows)
-    return {"outbox": [str(path) for path in written], "exported_rows": len(export.rows), "new_rows": export.n_new}
+    more: Shown = {}
+    if flywheel.spec.guardrails.may_need_people:
+        unsure = rows_for_people(published, generated, briefs)
+        more["for_people"] = str(write_for_people(outbox, flywheel.name, cycle, unsure))
+        more["briefs_for_people"] = len(unsure)
+    if flywheel.spec.handback is not None:
+        # The inbox stands beside the outbox, wherever the data directory is.
+        more |= hand_back(flywheel.spec, cycle, export.rows, DataPaths(outbox.parent).inbox, outbox)
+    return more | {
+        "outbox": [str(path) for path in written],
+        "exported_rows": len(export.rows),
+        "new_rows": export.n_new,
+    }
 
 
 def _next_attempt(before: pa.Table, options: OpenOptions, *, is_published: bool) -> int:
@@ -266,7 +294,7 @@ def _pin(
     if flywheel.writer is not None and (writers.is_offline or flywheel.writer.model == OFFLINE_MODEL):
         if writers.is_offline and not options.is_synthetic:
             _refuse_offline_after_real(flywheel, store, cycle)
-        spec = _written_offline(spec)
+        spec = _written_offline(flywheel, spec)
     spec = pinned_embeddings(spec, is_offline=writers.is_offline)
     predecessor = _predecessor(flywheel, store, cycle, allow_gap=options.allow_gap)
     prompts = register_prompts(flywheel, store, cycle, predecessor, options.now())
@@ -280,6 +308,7 @@ def _pin(
         gap_allowed=gap,
         control_prompt_version=prompts.control.version,
         challenger_prompt_version=prompts.challenger.version if prompts.challenger else None,
+        ablation_prompt_versions={arm: prompt.version for arm, prompt in prompts.ablations.items()},
         output_schema=flywheel.output_schema(),
         attempt=attempt,
     )
@@ -316,10 +345,12 @@ def _refuse_offline_after_real(flywheel: Flywheel, store: Lake, cycle: date) -> 
             )
 
 
-def _written_offline(spec: FlywheelSpec) -> FlywheelSpec:
+def _written_offline(flywheel: Flywheel, spec: FlywheelSpec) -> FlywheelSpec:
     """The spec of a cycle that the offline writer writes: declared as such, with no budget, since nothing is paid."""
     assert isinstance(spec.producer, LlmProducer)
-    producer = spec.producer.model_copy(update={"model": OFFLINE_MODEL, "max_cost_per_cycle": None})
+    parameters = spec.producer.parameters | offline_parameters(flywheel)
+    changed = {"model": OFFLINE_MODEL, "max_cost_per_cycle": None, "parameters": parameters}
+    producer = spec.producer.model_copy(update=changed)
     return spec.model_copy(update={"is_synthetic": True, "producer": producer})
 
 
@@ -354,33 +385,3 @@ def _manifest_inputs(manifest: pa.Table, cycle: date) -> list[tuple[tables.Table
     predecessor = manifest.column("predecessor")[0].as_py()
     learned = (tables.SCORING_MODEL, tables.REFERENCE_CORPUS, tables.REFRESHED_PROMPT)
     return [(tables.BRIEFS, cycle), *((table, predecessor) for table in learned if predecessor)]
-
-
-def _predictor(store: Lake, flywheel: str, manifest: dict[str, object], vectors: CycleVectors) -> Predict:
-    """What the pinned scoring model predicts; zeros while there is no model. The texts are embedded in either case.
-
-    Raises CycleOrderError when the cycle that it came from was closed again since, with another model.
-    """
-    pinned, predecessor = manifest["scoring_model_version"], manifest["predecessor"]
-    if pinned == NOTHING_LEARNED or not isinstance(predecessor, date):
-        return lambda outputs: _zeros(outputs, vectors)
-    row = store.read(tables.SCORING_MODEL, flywheel, predecessor).to_pylist()[0]
-    if row["model_version"] != pinned:
-        raise CycleOrderError(
-            f"Cycle {manifest['cycle']} pinned scoring model {pinned}, but cycle {predecessor} has been closed again "
-            f"since and now holds {row['model_version']}. What was published stays as it was. To produce the cycle "
-            "anew with the present learning, rerun from cycle_manifest on with the run config repin: true."
-        )
-    model = model_from_tables(row, store.read(tables.SCORING_MODEL_TERMS, flywheel, predecessor))
-
-    def predict(outputs: pa.Table) -> np.ndarray:
-        texts = outputs["text"].to_pylist()
-        return model.predict(texts, outputs["segment"].to_pylist(), vectors.of(texts))
-
-    return predict
-
-
-def _zeros(outputs: pa.Table, vectors: CycleVectors) -> np.ndarray:
-    """No opinion; what closes the cycle will want the vectors all the same."""
-    vectors.of(outputs["text"].to_pylist())
-    return np.zeros(outputs.num_rows)

@@ -30,9 +30,9 @@ from flywheel_pipelines.learning.reflection import (
     ask_for_guidelines,
     read_guidelines,
 )
-from flywheel_pipelines.loop.prompts import KnownFrame, render
+from flywheel_pipelines.loop.prompts import KnownFrame, corpus_shown, render
 from flywheel_pipelines.loop.proposing import ANSWER_TOKENS, NOT_DUE, NOTHING_NEW, PROPOSED, Opening, Outcome, priced
-from flywheel_pipelines.production.content import in_schema_order, readable_text
+from flywheel_pipelines.production.content import in_schema_order, labelled_text, readable_text
 from flywheel_pipelines.production.identity import uniform
 from flywheel_pipelines.production.rendering import messages_for, without_role_marks
 
@@ -145,12 +145,12 @@ class _Desk:
     @cached_property
     def _corpus(self) -> Any:
         opening = self.opening
-        return opening.store.read(tables.REFERENCE_CORPUS, opening.flywheel.name, opening.predecessor)
+        return corpus_shown(opening.store, opening.flywheel.name, opening.predecessor)
 
     @cached_property
     def house_rules(self) -> frozenset[str]:
         """The owner's guidelines, which are not for the optimiser to change."""
-        return frozenset(self.opening.flywheel.spec.prompt.guidelines)
+        return frozenset(self.opening.flywheel.spec.house_rules)
 
     @cached_property
     def learned(self) -> Lines:
@@ -185,7 +185,8 @@ class _Desk:
                 )
             )
         answers = self._answered(requests)
-        texts = [readable_text(in_schema_order(answer, schema)) for answer in answers]
+        text_of = labelled_text if producer.text == "fields" else readable_text
+        texts = [text_of(in_schema_order(answer, schema)) for answer in answers]
         segments = [str(self.briefs[item]["segment"]) for item in items]
         return list(zip(texts, self._predict(texts, segments), strict=True))
 
@@ -239,7 +240,7 @@ class _Desk:
             model=model,
             messages=messages,
             schema=schema,
-            parameters=self.opening.producer.parameters,
+            parameters=self.opening.parameters,
             max_output_tokens=max_output_tokens,
             prompt_version=prompt_version,
         )

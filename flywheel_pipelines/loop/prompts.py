@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import Any
 
@@ -28,21 +28,23 @@ from flywheel_pipelines.learning.frames import (
     in_play,
     register_frame,
 )
+from flywheel_pipelines.learning.gate_state import WITHHELD
 from flywheel_pipelines.learning.prompt import references_of, refresh_prompt
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.loop.headers import batch_header
-from flywheel_pipelines.production.arms import CHALLENGER, CONTROL, FLYWHEEL
+from flywheel_pipelines.production.arms import CHALLENGER, CONTROL, FLYWHEEL, NO_GUIDELINES, NO_REFERENCES
 from flywheel_pipelines.production.planning import PromptInUse
 from flywheel_pipelines.prompt_text import Reference
 
 
 @dataclass(frozen=True)
 class CyclePrompts:
-    """The prompt of each arm; the challenger's only where one is on trial."""
+    """The prompt of each arm; the challenger's only where one is on trial, ablations' where the YAML declares them."""
 
     flywheel: PromptInUse
     control: PromptInUse
     challenger: PromptInUse | None = None
+    ablations: Mapping[str, PromptInUse] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def register_prompts(
     baseline = render(flywheel, KnownFrame(flywheel.frame(), "template"), corpus)
     learned = baseline
     if predecessor is not None:
-        corpus = store.read(tables.REFERENCE_CORPUS, name, predecessor)
+        corpus = corpus_shown(store, name, predecessor)
         learned = store.read(tables.REFRESHED_PROMPT, name, predecessor).select(tables.REFRESHED_PROMPT.columns)
     trial = frame_on_trial(flywheel, store, predecessor)
     challenger = render(flywheel, trial, corpus, learned) if trial else None
@@ -76,7 +78,26 @@ def register_prompts(
         flywheel=_register(store, name, learned, references, now),
         control=_register(store, name, baseline, [], now),
         challenger=_register(store, name, challenger, references, now) if challenger else None,
+        ablations=_register_ablations(flywheel, store, corpus, learned, now),
     )
+
+
+def _register_ablations(
+    flywheel: Flywheel, store: Lake, corpus: pa.Table, learned: pa.Table, now: datetime
+) -> dict[str, PromptInUse]:
+    """The flywheel's prompt without one part: its frame without references, its references in the control's frame.
+
+    House rules stay in all of them: the control states them, too, so they cannot be what moved the lift.
+    """
+    name, declared, found = flywheel.name, flywheel.spec.arms.ablations, {}
+    if NO_REFERENCES in declared:
+        champion = _known(store, name, learned["frame_version"][0].as_py())
+        bare = render(flywheel, champion, tables.REFERENCE_CORPUS.empty(), learned)
+        found[NO_REFERENCES] = _register(store, name, bare, [], now)
+    if NO_GUIDELINES in declared:
+        plain = render(flywheel, KnownFrame(flywheel.frame(), "template"), corpus, learned)
+        found[NO_GUIDELINES] = _register(store, name, plain, references_of(corpus), now)
+    return found
 
 
 def register_yaml_frames(flywheel: Flywheel, store: Lake, cycle: date, now: datetime) -> None:
@@ -107,6 +128,14 @@ def gate_of(store: Lake, flywheel: Flywheel, cycle: date | None) -> InPlay:
     if cycle is None or not flywheel.spec.arms.challenger:
         return InPlay()
     return in_play(store.read(tables.PROMPT_GATE, flywheel.name, cycle))
+
+
+def corpus_shown(store: Lake, flywheel: str, cycle: date) -> pa.Table:
+    """The references that prompts show after the close of a cycle: none while the gate withholds them."""
+    gate = store.read(tables.PROMPT_GATE, flywheel, cycle, columns=["role"])
+    if WITHHELD in gate["role"].to_pylist():
+        return tables.REFERENCE_CORPUS.empty()
+    return store.read(tables.REFERENCE_CORPUS, flywheel, cycle)
 
 
 def champion_of(flywheel: Flywheel, store: Lake, cycle: date | None) -> KnownFrame:
@@ -148,6 +177,7 @@ def pinned_prompts(store: Lake, flywheel: str, manifest: Mapping[str, Any]) -> d
         FLYWHEEL: manifest["prompt_version"],
         CONTROL: manifest["control_prompt_version"],
         CHALLENGER: manifest["challenger_prompt_version"],
+        **{arm: manifest[f"{arm}_prompt_version"] for arm in (NO_REFERENCES, NO_GUIDELINES)},
     }
     known = {row["prompt_version"]: row for row in store.read(tables.PROMPT_VERSIONS, flywheel).to_pylist()}
     missing = [version for version in versions.values() if version is not None and version not in known]

@@ -35,7 +35,7 @@ from flywheel_pipelines.learning.reflection import (
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.loop.prompts import KnownFrame, add_frame, champion_of, frame_on_trial, render
 from flywheel_pipelines.loop.recorder import Markdown, Recorder, Shown
-from flywheel_pipelines.loop.writing import OFFLINE_MODEL, Writers
+from flywheel_pipelines.loop.writing import OFFLINE_MODEL, Writers, offline_parameters
 from flywheel_pipelines.production.rendering import without_role_marks
 from flywheel_pipelines.spec import LlmProducer
 
@@ -90,6 +90,12 @@ class Opening:
     def is_offline(self) -> bool:
         """Whether the offline writer answers, which only simulates."""
         return self.writers.is_offline or self.producer.model == OFFLINE_MODEL
+
+    @property
+    def parameters(self) -> dict[str, float | int | str]:
+        """Parameters of its requests."""
+        own = offline_parameters(self.flywheel) if self.is_offline else {}
+        return self.producer.parameters | own
 
     @property
     def trial_starts(self) -> date:
@@ -223,7 +229,7 @@ def reflect(opening: Opening) -> Outcome:
         model=opening.model,
         messages=asked.messages,
         schema=ANSWER_SCHEMA,
-        parameters=opening.producer.parameters,
+        parameters=opening.parameters,
         max_output_tokens=ANSWER_TOKENS,
         prompt_version=opening.champion.frame.version,
     )
@@ -236,7 +242,7 @@ def reflect(opening: Opening) -> Outcome:
         answer,
         asked,
         opening.champion.frame,
-        house_rules=spec.guidelines,
+        house_rules=flywheel.spec.house_rules,
         support=spec.reflect_support,
         most_learned=spec.learned_guidelines,
     )
@@ -266,7 +272,7 @@ def _what_to_show(opening: Opening) -> Asked:
     return ask_for_guidelines(
         contrasts,
         opening.champion.frame,
-        house_rules=spec.prompt.guidelines,
+        house_rules=spec.house_rules,
         metric=spec.floor.metric,
         support=spec.prompt.reflect_support,
         n_new=spec.prompt.learned_guidelines,

@@ -5,6 +5,7 @@ Here: words, numbers and Markdown for the assets' metadata. Not here: finding th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +14,8 @@ import pyarrow.compute as pc
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import CycleWindow, Lake
 from flywheel_pipelines.loop.recorder import Markdown, Shown
+from flywheel_pipelines.metric_words import changed_value
+from flywheel_pipelines.spec import Metric
 
 MOST_SHOWN = 12
 TEXT_WIDTH = 70
@@ -38,14 +41,19 @@ def about_batches(batches: pa.Table) -> Shown:
     }
 
 
-def about_metrics(changes: pa.Table) -> Shown:
-    """How many values of closed cycles changed, and the largest changes (rows of `momentum.restatements`)."""
+def about_metrics(changes: pa.Table, metrics: Mapping[str, Metric]) -> Shown:
+    """How many values of closed cycles changed, and the largest changes (rows of `momentum.restatements`).
+
+    Values are written as their metric has them; those of a metric that the YAML no longer names, as plain numbers.
+    """
     if not changes.num_rows:
         return {"values_changed": 0}
     rows = sorted(changes.to_pylist(), key=_size, reverse=True)
     lines = [
-        f"| {row['cycle']} | {row['output_id']} | {row['metric']} | {_share(row['old_value'])} | "
-        f"{_share(row['new_value'])} | {_count(row['old_exposure'])} | {_count(row['new_exposure'])} |"
+        f"| {row['cycle']} | {row['output_id']} | {row['metric']} | "
+        f"{changed_value(row['old_value'], row['new_value'], metrics.get(row['metric']), row['metric'])} | "
+        f"{changed_value(row['new_value'], row['old_value'], metrics.get(row['metric']), row['metric'])} | "
+        f"{_count(row['old_exposure'])} | {_count(row['new_exposure'])} |"
         for row in rows[:MOST_SHOWN]
     ]
     head = ["cycle", "output", "metric", "was", "is", "of", "now of"]
@@ -66,11 +74,11 @@ def about_decisions(store: Lake, flywheel: str, flips: pa.Table) -> Shown:
     texts = _texts(store, flywheel, rows[:MOST_SHOWN])
     lines = [
         f"| {row['cycle']} | {row['output_id']} | {row['old_decision'] or 'not judged'} | "
-        f"{row['new_decision'] or 'not judged'} | {_share(row['old_value'])} | {_share(row['new_value'])} | "
+        f"{row['new_decision'] or 'not judged'} | {_chance(row['old_value'])} | {_chance(row['new_value'])} | "
         f"{texts.get(row['output_id'], '')} |"
         for row in rows[:MOST_SHOWN]
     ]
-    head = ["cycle", "output", "was", "is", "p_above was", "is", "text"]
+    head = ["cycle", "output", "was", "is", "above the floor was", "is", "text"]
     return shown | {"flipped": _table(head, lines, flips.num_rows)}
 
 
@@ -104,8 +112,9 @@ def _cell(text: str) -> str:
     return on_one_line if len(on_one_line) <= TEXT_WIDTH else f"{on_one_line[: TEXT_WIDTH - 1]}…"
 
 
-def _share(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+def _chance(value: float | None) -> str:
+    """A probability, e.g. 94%."""
+    return "" if value is None else f"{value:.0%}"
 
 
 def _count(value: float | None) -> str:

@@ -1,9 +1,11 @@
-"""What a close tells people about the reference corpus: what came in, what left, and the signs of collapse.
+"""What a close tells people about the corpus and the prompt: what came in, what left, signs of collapse, a diff.
 
 Here: Markdown for the asset's metadata. Not here: choosing (`choosing`) or the numbers (`learning`).
 """
 
 from __future__ import annotations
+
+import difflib
 
 import pyarrow as pa
 
@@ -11,6 +13,7 @@ from flywheel_pipelines.learning.reference_changes import ENTERED, KEPT, LEFT
 from flywheel_pipelines.loop.recorder import Markdown, Shown
 
 MOST_SHOWN = 24
+MOST_DIFFERENCES = 200
 TEXT_WIDTH = 160
 
 
@@ -48,6 +51,28 @@ def about_signs(signs: pa.Table) -> Shown:
         f"{row['scope']}_{name}": round(row[name], 4) for row in newest for name in columns if row[name] is not None
     }
     return numbers | {"trends": Markdown("\n".join(lines))}
+
+
+def about_prompt(before: str | None, text: str) -> Shown:
+    """A prompt, and what differs from the one before it as lines that left and came; `before` is None for the first."""
+    shown: Shown = {"prompt": Markdown(code_block(text))}
+    if before is None:
+        return {"prompt_diff": Markdown("the first prompt"), **shown}
+    lines = list(difflib.unified_diff(before.splitlines(), text.splitlines(), "before", "now", lineterm="", n=2))
+    came = sum(line.startswith("+") for line in lines[2:])
+    left = sum(line.startswith("-") for line in lines[2:])
+    cut = lines[:MOST_DIFFERENCES] + (
+        [f"... and {len(lines) - MOST_DIFFERENCES} more lines"] * (len(lines) > MOST_DIFFERENCES)
+    )
+    diff = Markdown(code_block("\n".join(cut), "diff") if lines else "nothing changed")
+    return {"prompt_diff": diff, "prompt_lines_in": came, "prompt_lines_out": left, **shown}
+
+
+def code_block(text: str, language: str = "") -> str:
+    """A text in a fence that is longer than any within it."""
+    runs = [run for run in "".join(c if c == "`" else " " for c in text).split() if len(run) > 2]
+    fence = "`" * (max((len(run) for run in runs), default=2) + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
 
 
 def _number(value: float | None) -> str:

@@ -12,41 +12,69 @@ import pyarrow as pa
 
 from flywheel_pipelines.cycles import cycle_end, shift_cycle
 from flywheel_pipelines.lake import tables
+from flywheel_pipelines.lake.contracts import TableContract
 from flywheel_pipelines.lake.store import Lake
+from flywheel_pipelines.loop.choosing import carried_from, last_before
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.loop.recorder import Recorder
 from flywheel_pipelines.momentum.audit import audit
 from flywheel_pipelines.momentum.evidence import AuditInputs, gather_evidence
 from flywheel_pipelines.momentum.lift import momentum_rows
+from flywheel_pipelines.momentum.parts import part_rows
 from flywheel_pipelines.momentum.segments import segment_rows
 
 
 def weigh(flywheel: Flywheel, recorder: Recorder, cycles: Sequence[date]) -> tuple[pa.Table, pa.Table]:
-    """`segment_momentum`, `audit` and `momentum`, from the outcomes; returns the last cycle's momentum and audit."""
+    """`segment_momentum`, `momentum_parts`, `audit` and `momentum`, from the outcomes.
+
+    Returns the last cycle's momentum and audit.
+    """
     spec, store = flywheel.spec, recorder.store
     audited, rows = tables.AUDIT.empty(), tables.MOMENTUM.empty()
     for cycle in cycles:
         outcomes = store.read(tables.BRIEF_OUTCOMES, spec.name, cycle)
-        before = flywheel.previous(cycle)
-        rows = momentum_rows(
-            outcomes,
-            store.read(tables.MOMENTUM, spec.name, before),
-            metric=spec.floor.metric,
-            better=spec.metric.better,
+        metric, better = spec.floor.metric, spec.metric.better
+        sums = _carried(flywheel, store, tables.MOMENTUM, cycle)
+        rows = momentum_rows(outcomes, sums, metric=metric, better=better)
+        sums = _carried(flywheel, store, tables.SEGMENT_MOMENTUM, cycle)
+        by_segment = segment_rows(outcomes, sums, metric=metric, better=better)
+        read = [(tables.BRIEF_OUTCOMES, cycle)]
+        before = last_before(flywheel, store, tables.MOMENTUM, cycle)
+        recorder.write(
+            tables.SEGMENT_MOMENTUM,
+            by_segment,
+            cycle,
+            [*read, *carried_from(flywheel, tables.SEGMENT_MOMENTUM, before, cycle)],
         )
-        by_segment = segment_rows(
-            outcomes,
-            store.read(tables.SEGMENT_MOMENTUM, spec.name, before),
-            metric=spec.floor.metric,
-            better=spec.metric.better,
-        )
-        read = [(tables.BRIEF_OUTCOMES, cycle), (tables.SEGMENT_MOMENTUM, before)]
-        recorder.write(tables.SEGMENT_MOMENTUM, by_segment, cycle, read)
+        _weigh_parts(flywheel, recorder, cycle)
         audited = _audit(flywheel, store, cycle, rows)
         recorder.write(tables.AUDIT, audited, cycle, [(tables.REFRESHED_PROMPT, cycle)])
         # Last, since a cycle counts as closed when this partition stands.
-        recorder.write(tables.MOMENTUM, rows, cycle, [(tables.BRIEF_OUTCOMES, cycle), (tables.MOMENTUM, before)])
+        recorder.write(tables.MOMENTUM, rows, cycle, [*read, *carried_from(flywheel, tables.MOMENTUM, before, cycle)])
     return rows, audited
+
+
+def _carried(flywheel: Flywheel, store: Lake, table: TableContract, cycle: date) -> pa.Table | None:
+    """What the cycles so far have added up to, also over a gap in history; None in the first."""
+    before = last_before(flywheel, store, table, cycle)
+    return None if before is None else store.read(table, flywheel.name, before)
+
+
+def _weigh_parts(flywheel: Flywheel, recorder: Recorder, cycle: date) -> None:
+    """`momentum_parts`: what the arms that lack one part say."""
+    spec, store = flywheel.spec, recorder.store
+    rows = part_rows(
+        store.read(tables.PUBLISHED_OUTPUTS, spec.name, cycle),
+        store.read(tables.PERFORMANCE_METRICS, spec.name, cycle),
+        _carried(flywheel, store, tables.MOMENTUM_PARTS, cycle),
+        metric=spec.floor.metric,
+        better=spec.metric.better,
+    )
+    before = last_before(flywheel, store, tables.MOMENTUM_PARTS, cycle)
+    used = [(tables.PUBLISHED_OUTPUTS, cycle), (tables.PERFORMANCE_METRICS, cycle)]
+    recorder.write(
+        tables.MOMENTUM_PARTS, rows, cycle, [*used, *carried_from(flywheel, tables.MOMENTUM_PARTS, before, cycle)]
+    )
 
 
 def is_synthetic(flywheel: Flywheel, store: Lake, cycle: date) -> bool:

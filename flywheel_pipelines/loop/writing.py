@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,16 +24,21 @@ from flywheel_pipelines.llm.asking import AskReport, answer_requests
 from flywheel_pipelines.llm.embedding import Embedded, EmbeddingSettings, ask_for_embeddings
 from flywheel_pipelines.llm.embedding_local import embed_locally
 from flywheel_pipelines.llm.ledger import known_answers
+from flywheel_pipelines.llm.offline.declared import declared_grammar
+from flywheel_pipelines.llm.offline.grammars import PARAMETER, make_known
 from flywheel_pipelines.llm.provider import Provider, provider_from_environment
 from flywheel_pipelines.llm.settings import AskSettings
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.loop.recorder import Recorder, Shown
-from flywheel_pipelines.production.guardrails import blocked_reasons
+from flywheel_pipelines.production.arms import CONTROL
+from flywheel_pipelines.production.guardrails import blocked_reasons, soft_scores
 from flywheel_pipelines.production.outputs import judged, outputs_from_answers, ranked, superseded_by
 from flywheel_pipelines.production.planning import PlannedRequest, PromptInUse, plan_requests
 from flywheel_pipelines.spec import LlmProducer, ScoringModelSpec
 
 OFFLINE_MODEL = "offline-writer"
+POOLED = "(all segments)"
+"""A segment that no brief has, and the scoring model knows nothing of."""
 Predict = Callable[[pa.Table], np.ndarray]
 """Predictions for rows with text and segment."""
 
@@ -148,6 +154,18 @@ def offline_provider() -> Provider:
     return Provider(base_url=shared_server().base_url, api_key="offline", name="offline writer", is_offline=True)
 
 
+def offline_parameters(flywheel: Flywheel) -> dict[str, float | int | str]:
+    """What a request to the offline writer says beside the producer's own parameters: the flywheel's grammar, if any.
+
+    The writer of this process is told of it. Raises SpecError when the grammar cannot be used.
+    """
+    spec = flywheel.grammar()
+    if spec is None:
+        return {}
+    make_known(declared_grammar(spec))
+    return {PARAMETER: spec.version}
+
+
 def _answers_of_batches(requests: Sequence[ChatRequest], store: Lake) -> AskReport:
     """What batches have answered; a request without an answer was given up by then."""
     report = AskReport()
@@ -168,6 +186,9 @@ def planned(
 ) -> list[PlannedRequest]:
     """Every request of a cycle, from what its manifest pins."""
     assert flywheel.writer is not None
+    if PARAMETER in flywheel.writer.parameters:
+        # The manifest pinned it, perhaps in another process.
+        offline_parameters(flywheel)
     return plan_requests(
         store.read(tables.BRIEFS, flywheel.name, cycle),
         manifest,
@@ -205,13 +226,27 @@ def write_outputs(
     report = writers.answer([request.request for request in plan], producer, store)
     if refusal := report.too_many_failed(producer.max_failed):
         raise FlywheelError(refusal)
-    outputs = outputs_from_answers(plan, report.answers.values())
+    outputs = outputs_from_answers(
+        plan,
+        report.answers.values(),
+        html=producer.html,
+        hidden=producer.hidden,
+        is_labelled=producer.text == "fields",
+    )
     schema = json.loads(manifest["output_schema"]) if manifest["output_schema"] else None
     briefs = store.read(tables.BRIEFS, flywheel.name, cycle)
     references = [reference for prompt in prompts.values() for reference in prompt.references]
     blocked = blocked_reasons(outputs, briefs, references, flywheel.spec.guardrails, schema)
-    outputs = judged(outputs, blocked)
-    outputs = ranked(outputs, _predictions(outputs, settled, predict))
+    constraints = flywheel.spec.guardrails.constraints
+    outputs = judged(outputs, blocked, soft_scores(outputs, briefs, constraints))
+    if predict is not None and flywheel.spec.arms.pools_segments:
+        predict = partial(without_segments, predict)
+    outputs = ranked(
+        outputs,
+        _predictions(outputs, settled, predict),
+        flywheel.spec.metric.better,
+        goal_weight=constraints.goal_weight if constraints else 0.0,
+    )
     shown: Shown = {
         "requests": report.words,
         "n_failed": len(report.failures),
@@ -236,6 +271,16 @@ def _spent(report: AskReport) -> Shown:
 def _dollars(cost: float | None) -> float | str:
     # Unknown is not nothing.
     return "unknown" if cost is None else round(cost, 6)
+
+
+def without_segments(predict: Predict, rows: pa.Table) -> np.ndarray:
+    """Predictions that do not tell segments apart where the control arm is not to: its rows are of none."""
+    segments = [
+        POOLED if arm == CONTROL else segment
+        for arm, segment in zip(rows["arm"].to_pylist(), rows["segment"].to_pylist(), strict=True)
+    ]
+    position = rows.schema.get_field_index("segment")
+    return predict(rows.set_column(position, rows.schema.field(position), pa.array(segments, pa.string())))
 
 
 def _predictions(outputs: pa.Table, settled: pa.Table, predict: Predict | None) -> list[float]:

@@ -12,6 +12,7 @@ kinds, and a mix, go through the same sums.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -57,17 +58,9 @@ def brief_outcomes(published: pa.Table, performance: pa.Table, metric: str, bett
     Returns:
         BRIEF_OUTCOMES without partition columns, one row per brief of either arm, sorted by brief.
     """
-    arms = published.filter(pc.field("arm").isin([FLYWHEEL, CONTROL, CHALLENGER]))
-    if not arms.num_rows:
+    rows = _measured_rows(published, performance, metric, (FLYWHEEL, CONTROL, CHALLENGER))
+    if not len(rows):
         return BRIEF_OUTCOMES.empty()
-    measured = performance.filter(pc.field("metric") == metric)
-    values = pd.Series(
-        measured["value"].to_pandas().to_numpy(dtype=float), index=measured["output_id"].to_pandas(), dtype=float
-    )
-    rows = arms.select(["brief_id", "segment", "arm", "output_id", "weight", "probability", "predicted"]).to_pandas()
-    # A fixed row order makes the sums the same however the tables arrived.
-    rows = rows.sort_values(["brief_id", "arm", "output_id"], ignore_index=True)
-    rows["value"] = rows["output_id"].map(values).astype(float)
     briefs = pd.DataFrame({"segment": rows.groupby("brief_id")["segment"].first()})
     for arm in (FLYWHEEL, CONTROL, CHALLENGER):
         briefs[f"{arm}_value"] = _arm_values(rows, arm)
@@ -77,6 +70,29 @@ def brief_outcomes(published: pa.Table, performance: pa.Table, metric: str, bett
     briefs["is_counted"] = _is_counted(rows, briefs)
     _judge_choices(briefs, rows, seen, better)
     return BRIEF_OUTCOMES.conform(_to_arrow(briefs.reset_index(), BRIEF_OUTCOMES.schema))
+
+
+def values_by_arm(
+    published: pa.Table, performance: pa.Table, metric: str, arms: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """The value of each arm per brief (as `brief_outcomes` has it), NaN where the brief is not in it; in one order."""
+    rows = _measured_rows(published, performance, metric, arms)
+    briefs = pd.Index(rows["brief_id"].unique())
+    return {arm: _arm_values(rows, arm).reindex(briefs).to_numpy(dtype=float) for arm in arms}
+
+
+def _measured_rows(published: pa.Table, performance: pa.Table, metric: str, arms: Sequence[str]) -> pd.DataFrame:
+    """What some arms published, with its value of a metric; NaN where it has none."""
+    kept = published.filter(pc.field("arm").isin(list(arms)))
+    measured = performance.filter(pc.field("metric") == metric)
+    values = pd.Series(
+        measured["value"].to_pandas().to_numpy(dtype=float), index=measured["output_id"].to_pandas(), dtype=float
+    )
+    rows = kept.select(["brief_id", "segment", "arm", "output_id", "weight", "probability", "predicted"]).to_pandas()
+    # A fixed row order makes the sums the same however the tables arrived.
+    rows = rows.sort_values(["brief_id", "arm", "output_id"], ignore_index=True)
+    rows["value"] = rows["output_id"].map(values).astype(float)
+    return rows
 
 
 def _arm_values(rows: pd.DataFrame, arm: str) -> pd.Series:

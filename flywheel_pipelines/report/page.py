@@ -10,6 +10,7 @@ import base64
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import jinja2
 from flywheel_pipelines.feedback.quarantine import count_open
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
+from flywheel_pipelines.momentum.parts import part_lines
 from flywheel_pipelines.momentum.plot import momentum_plot
 from flywheel_pipelines.momentum.summary import Summary, summarise
 from flywheel_pipelines.overview import latest_audit
@@ -58,6 +60,7 @@ class FlywheelReport:
     is_synthetic: bool
     n_cycles: int
     summary: Summary
+    parts: Rows
     audit: Rows
     audit_words: str
     audit_verdict: str
@@ -65,6 +68,11 @@ class FlywheelReport:
     example_output: str
     plot: Path
     page: Path
+
+    @property
+    def part_lines(self) -> Rows:
+        """What moved the lift, in words; empty without ablation arms."""
+        return list(part_lines(self.parts))
 
     @property
     def cost_lines(self) -> Rows:
@@ -88,6 +96,7 @@ class FlywheelReport:
             "is_synthetic": self.is_synthetic,
             "cycles_run": self.n_cycles,
             **self.summary.as_dict(),
+            "parts": self.parts,
             "audit": {"verdict": self.audit_verdict, "items": self.audit},
             "costs": self.costs,
             "page": str(self.page),
@@ -110,6 +119,7 @@ def write_report(paths: DataPaths, spec: FlywheelSpec) -> FlywheelReport:
     label = "simulated" if is_synthetic else None
     picture = momentum_plot(lake.read(tables.MOMENTUM, spec.name), flywheel=spec.name, label=label)
     corpus = lake.read(tables.REFERENCE_CORPUS, spec.name, last).sort_by("rank").to_pylist()
+    parts = _parts(lake, spec.name, last)
     costs = _costs(paths, spec.name)
     html = _render(
         flywheel=spec.name,
@@ -122,6 +132,7 @@ def write_report(paths: DataPaths, spec: FlywheelSpec) -> FlywheelReport:
         summary=summary,
         plot=base64.b64encode(picture).decode(),
         momentum=momentum_lines(summary),
+        parts=part_lines(parts),
         costs=cost_lines(costs),
         cost_note=cost_note(costs, is_synthetic=is_synthetic),
         audit=audited,
@@ -134,6 +145,7 @@ def write_report(paths: DataPaths, spec: FlywheelSpec) -> FlywheelReport:
         is_synthetic=is_synthetic,
         n_cycles=len(closed),
         summary=summary,
+        parts=parts,
         audit=audited,
         audit_words=audit_words,
         audit_verdict=audit_verdict,
@@ -179,6 +191,12 @@ def cost_note(costs: Rows, *, is_synthetic: bool) -> str:
     if is_synthetic:
         return "Tokens as the offline writer counts them; dollars as if at the example prices of the YAML."
     return "Tokens as the endpoint counted them; dollars at the YAML's prices."
+
+
+def _parts(lake: Lake, flywheel: str, cycle: date) -> Rows:
+    """What each part contributed up to a cycle; the carried sums stay in the table."""
+    rows = lake.read(tables.MOMENTUM_PARTS, flywheel, cycle).drop_columns(["cycle", "strata", "lift_strata"])
+    return rows.to_pylist()
 
 
 def _costs(paths: DataPaths, flywheel: str) -> Rows:

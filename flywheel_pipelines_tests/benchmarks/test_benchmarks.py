@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from benchmarks import close_cost, ingest, lake_reads, llm_throughput, publish, replay, restatement
+from benchmarks import close_cost, ingest, lake_reads, llm_throughput, overhead, publish, replay, restatement, warehouse
 from benchmarks.measurement import UNITS, Measurement, machine, show, side_by_side
 from flywheel_pipelines.paths import PROJECT_ROOT
 
@@ -54,12 +54,24 @@ def test_the_json_names_machine_and_measurements(capsys: pytest.CaptureFixture[s
         lambda: lake_reads.run(reads=3, rows=100, cycles=2, repeats=1),
         lambda: close_cost.run(short=2, long=3, window=2, briefs=4, repeats=1),
         lambda: restatement.run(short=6, long=9, outputs=16, repeats=1),
+        lambda: overhead.run(outputs=16, weeks=3, restated_outputs=16, window=2, repeats=1),
         lambda: replay.run(weeks=8),
         lambda: publish.run(cycles=3, outputs=16, repeats=1),
+        lambda: warehouse.run(scale=1e-4),
         lambda: llm_throughput.run(requests=20, concurrency=5, bare=5),
         lambda: ingest.run(rows=60_000, outputs=100, repeats=1),
     ],
-    ids=["lake_reads", "close_cost", "restatement", "replay", "publish", "llm_throughput", "ingest"],
+    ids=[
+        "lake_reads",
+        "close_cost",
+        "restatement",
+        "overhead",
+        "replay",
+        "publish",
+        "warehouse",
+        "llm_throughput",
+        "ingest",
+    ],
 )
 def test_every_benchmark_runs_at_its_smallest(run) -> None:
     measurements = run()

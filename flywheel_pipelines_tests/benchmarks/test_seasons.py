@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from statistics import fmean
 
 import pytest
 
-from benchmarks.seasons import FLYWHEELS, WAYS, Played, play_one, summary_table
+from benchmarks.seasons import FLYWHEELS, N_CYCLES, WAYS, Played, keep, kept, play_all, play_one, summary_table
 from benchmarks.seasons_plot import seasons_plot
 from flywheel_pipelines.paths import PROJECT_ROOT
 
@@ -101,3 +102,12 @@ def test_the_table_of_the_docs_is_one_that_the_command_prints() -> None:
     shown = found.split("\n\n")[0].splitlines()
     assert [row.split(" | ")[:2] for row in shown] == [row.split(" | ")[:2] for row in rows]
     assert all(cell.endswith(" of 20") for row in shown for cell in row.split(" | ")[5:8])
+
+
+def test_seasons_that_were_kept_are_not_played_again(tmp_path: Path) -> None:
+    path = tmp_path / "results" / "seasons.jsonl"
+    seasons = [replace(PLAYED, seed=seed, lifts=(0.1,) * N_CYCLES) for seed in (1, 2)]
+    for one in seasons:
+        keep(one, path)
+    assert kept(path) == seasons
+    assert play_all([one.wanted for one in reversed(seasons)], 1, N_CYCLES, path) == seasons[::-1]

@@ -20,8 +20,9 @@ from flywheel_pipelines.feedback.contracts import FeedContract, contracts_of
 from flywheel_pipelines.feedback.contracts.dbt_tests import SEVERITIES, dbt_sources, name_of_test, table_name
 from flywheel_pipelines.feedback.contracts.suite import to_gx
 from flywheel_pipelines.lake import tables
-from flywheel_pipelines.lake.dbt import BUILD_FILE_VARIABLE, DBT_PROJECT, _run_dbt
-from flywheel_pipelines.lake.publish import _create_layer_views
+from flywheel_pipelines.lake.dbt import BUILD_FILE_VARIABLE
+from flywheel_pipelines.lake.dbt_project import CLI, DBT_PROJECT, run_dbt
+from flywheel_pipelines.lake.snapshot import create_layer_views
 from flywheel_pipelines.paths import DEFS_DIR, PROJECT_ROOT
 from flywheel_pipelines_tests.cli.runner import Run
 from flywheel_pipelines_tests.feedback.contract_lakes import (
@@ -206,8 +207,9 @@ def verdicts_of_dbt(lake: ContractLake, root: Path) -> dict[str, str]:
     project, build, target = root / "dbt_project", root / "flywheel.duckdb", root / "target"
     shutil.copytree(DBT_PROJECT, project, ignore=shutil.ignore_patterns("target", "logs"))
     (project / "models" / "staging" / DBT_FILE.name).write_text(dbt_sources(contracts_of(letters())), encoding="utf-8")
-    _create_layer_views(build, lake.root)
-    done = _run_dbt(["test", "--quiet", "--select", "source:feeds"], project, target, {BUILD_FILE_VARIABLE: str(build)})
+    create_layer_views(build, lake.root)
+    command = [*CLI, "test", "--quiet", "--select", "source:feeds"]
+    done = run_dbt(command, project, target, {BUILD_FILE_VARIABLE: str(build)})
     assert (target / "run_results.json").exists(), done.stdout + done.stderr
     results = json.loads((target / "run_results.json").read_text(encoding="utf-8"))["results"]
     status = {"pass": "pass", "warn": "warn", "fail": "error"}

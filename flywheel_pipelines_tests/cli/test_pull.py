@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
+import yaml
 
 from flywheel_pipelines.cli import shared
+from flywheel_pipelines.feedback import landing
+from flywheel_pipelines.feedback.landing import land_file
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.loop.pulling import default_days
 from flywheel_pipelines_tests.cli.runner import Run
+from flywheel_pipelines_tests.corrections import settle, ticking
+from flywheel_pipelines_tests.loop.histories import killed_before
 from flywheel_pipelines_tests.postgres import PASSWORD, Postgres, postgres
-from flywheel_pipelines_tests.pulled_world import FEED, FEED_YAML, VARIABLE, landed, measured, n_batches, with_feeds
-from flywheel_pipelines_tests.written_world import NAME, WEEKS, WrittenWorld
+from flywheel_pipelines_tests.pulled_world import (
+    FEED,
+    FEED_YAML,
+    VARIABLE,
+    landed,
+    measured,
+    n_batches,
+    outputs_of,
+    with_feeds,
+)
+from flywheel_pipelines_tests.written_world import NAME, SETTINGS, WEEKS, WrittenWorld
 
 __all__ = ["postgres"]
 DAYS = ("--from", str(WEEKS[0]), "--to", str(WEEKS[2]))
@@ -159,3 +174,75 @@ def test_what_is_pulled_by_itself_is_what_is_still_measured(world: WrittenWorld,
 def test_the_feed_of_these_tests_is_yaml_that_people_can_copy(world: WrittenWorld) -> None:
     assert world.spec.feeds[FEED].sql is not None
     assert ":first_day" in FEED_YAML
+
+
+# -- a failure in the middle -----------------------------------------------------------------------------------------
+IDS_YAML = """
+ids:
+  kind: outputs
+  sql: {url_variable: WAREHOUSE_URL, query: "SELECT * FROM ids WHERE :first_day <= :last_day"}
+"""
+PULL_IDS = ("pull", "--flywheel", NAME, "--feed", "ids", *DAYS, "--land")
+
+
+@pytest.fixture
+def waiting(world: WrittenWorld, postgres: Postgres, database: str) -> str:
+    """A row by a platform's id has landed before anybody said whose it is; the database says so. Returns the output."""
+    external = {**SETTINGS["feeds"]["mailer"], "join": "external_id"}
+    world.configure(feeds={**SETTINGS["feeds"], "mailer": external, **yaml.safe_load(IDS_YAML)})
+    path = world.root / "late.csv"
+    path.write_text(f"external_id,day,sends,replies\nc-17,{WEEKS[0]},53,7\n", encoding="utf-8")
+    batch, _ = land_file(world.lake, world.spec, "mailer", path, recorded_at=datetime.now(UTC))
+    assert batch.n_quarantined == 1
+    output = outputs_of(world)[0]
+    postgres.execute(
+        "CREATE TABLE ids (external_id text, output_id text)",
+        f"INSERT INTO ids VALUES ('c-17', '{output}')",
+        database=database,
+    )
+    return output
+
+
+@pytest.mark.parametrize("rename", range(6))
+def test_a_pull_that_was_killed_anywhere_is_done_once_by_the_next(
+    world: WrittenWorld, waiting: str, run: Run, rename: int
+) -> None:
+    """The renames: the pulled file, its rows, its batch; then the rows that waited, their events, their batch."""
+    n_before = n_batches(world)
+    with killed_before(rename) as kill:
+        run(*PULL_IDS)
+    assert kill.came
+    assert n_batches(world) < n_before + 2
+    said = run(*PULL_IDS).said
+    assert "1 row(s) of the quarantine found their output." in said
+    assert ("1 rows landed" in said) == (rename <= 2)
+    assert (n_batches(world), landed(world, waiting)["sends"]) == (n_before + 2, 53.0)
+    assert "It was landed before; nothing changed." in run(*PULL_IDS).said
+    assert n_batches(world) == n_before + 2
+    assert len(list((world.paths.inbox / NAME / "ids").glob("*.parquet"))) == 1
+
+
+def test_the_kills_are_in_every_place_that_there_is(world: WrittenWorld, waiting: str, run: Run) -> None:
+    with killed_before(None) as kill:
+        assert run(*PULL_IDS).code == 0
+    assert (kill.came, kill.n_renames) == (False, 6)
+
+
+def test_a_pull_that_failed_to_land_leaves_its_file_to_the_sensor(
+    world: WrittenWorld, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    n_before = n_batches(world)
+    with monkeypatch.context() as patch:
+        patch.setattr(landing, "land_file", full)
+        ran = run(*PULL, *DAYS, "--land")
+    assert ran.code == 2
+    assert "No space left on device" in ran.said
+    for path in (world.paths.inbox / NAME / FEED).glob("*.parquet"):
+        settle(path)
+    with ticking(world) as ticks:
+        assert "1 file landed" in ticks.requested().tags["landed"]
+        assert n_batches(world) == n_before + 1
+    assert "It was landed before; nothing changed." in run(*PULL, *DAYS, "--land").said

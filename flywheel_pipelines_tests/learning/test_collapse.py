@@ -115,7 +115,12 @@ def test_what_stops_says_what_to_do_with_numbers() -> None:
     cycles = [looked_at(unlike(seed)) for seed in range(4)] + [looked_at(copies())] * 2
     words = verdict(season(cycles)[-1], CollapseSpec()).words
     assert words.startswith("The prompt refresh is stopped")
-    said = ["published outputs", "collapse.max_similarity_rise: 0.25", "flywheel corpus ban", "flywheel review export"]
+    said = [
+        "outputs of a segment",
+        "collapse.max_similarity_rise: 0.25",
+        "flywheel corpus ban",
+        "flywheel review export",
+    ]
     for part in [*said, "corpus.near_duplicate", "2 cycle(s) in a row", "then close the cycle again"]:
         assert part in words
 

@@ -152,12 +152,35 @@ def test_a_champion_below_control_is_rolled_back_without_a_predecessor_arm():
     assert "control" in rows["champion"]["reason"]
 
 
-def test_a_first_champion_below_control_has_nowhere_to_return_to_and_says_so():
+def test_a_first_champion_below_control_is_rolled_back_to_the_controls_rules():
     history = History({})
-    for _ in range(8):
-        rows = history.close(control=1.6)
-    assert rows["champion"]["decision"] == "keep"
-    assert "no earlier frame" in rows["champion"]["reason"]
+    closes = [history.close(control=1.6) for _ in range(8)]
+    withheld = next(number for number, rows in enumerate(closes) if rows["champion"]["decision"] == "roll_back")
+    assert "references are withheld for 4 cycle(s)" in closes[withheld]["champion"]["reason"]
+    assert closes[withheld]["withheld"]["since"] == START + timedelta(weeks=withheld)
+    assert closes[withheld]["control"]["n_cycles"] == 0, "without references it is another comparison"
+
+
+def test_references_are_shown_again_after_a_while_and_compared_anew():
+    history = History({}, GateRules("reply_rate", probation=2))
+    while "withheld" not in history.close(control=1.6):
+        pass
+    during, after = history.close(control=1.0), history.close(control=1.0)
+    assert during["withheld"]["n_cycles"] == 1
+    assert "withheld" not in after
+    assert (after["control"]["n_cycles"], during["control"]["n_cycles"]) == (0, 1)
+
+
+def test_a_control_that_is_better_without_references_too_is_named():
+    history = History({}, GateRules("reply_rate", probation=8))
+    closes = [history.close(control=1.6) for _ in range(9)]
+    assert [rows["champion"]["decision"] for rows in closes].count("roll_back") == 1
+    assert "withheld already" in closes[-1]["champion"]["reason"]
+
+
+def test_control_a_first_champion_above_control_keeps_its_references():
+    history = History({})
+    assert not any("withheld" in history.close(control=0.8) for _ in range(8))
 
 
 def test_lower_is_better_turns_the_promotion_round():

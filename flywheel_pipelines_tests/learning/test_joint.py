@@ -75,6 +75,48 @@ def test_without_texts_no_output_is_like_another() -> None:
     np.testing.assert_array_equal(panels[1].likeness, np.eye(2)[None])
 
 
+def test_texts_whose_vectors_point_the_same_way_are_alike_whatever_their_letters() -> None:
+    vectors = [np.array(vector, np.float32) for vector in ([3, 4], [6, 8], [4, -3])]
+    frame = pd.DataFrame({"brief_id": "a", "text": ["one", "quite different", "one"], "vector": vectors})
+    cosine = np.array([[1, 1, 0], [1, 1, 0], [0, 0, 1]])
+    expected = PUBLICATION_SHARE * np.eye(3) + (1 - PUBLICATION_SHARE) * cosine
+    np.testing.assert_allclose(arrange(frame)[0].likeness[0], expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("missing", [[np.nan, np.nan], [0.0, 0.0]])
+def test_a_brief_with_a_text_that_has_no_vector_goes_by_letters(missing: list[float]) -> None:
+    vectors = [np.array(vector, np.float32) for vector in ([1, 0], missing, [1, 0], [0, 1])]
+    texts = ["one two", "one three", "fourth", "fourths"]
+    frame = pd.DataFrame({"brief_id": ["a", "a", "b", "b"], "text": texts, "vector": vectors})
+    letters = arrange(frame.drop(columns="vector"))[0].likeness
+    np.testing.assert_array_equal(arrange(frame)[0].likeness[0], letters[0])
+    # The other brief has all of its vectors.
+    assert arrange(frame)[0].likeness[1][0, 1] == 0 != letters[1][0, 1]
+
+
+def directed_world(seed: int, briefs: int = 600) -> pd.DataFrame:
+    """Texts of random letters; two of the four of a brief mean nearly the same, and do so."""
+    frame, rng = worded_world(seed, briefs), np.random.default_rng([seed, 1])
+    directions = rng.normal(size=(briefs, 4, 16))
+    directions[:, 1] = directions[:, 0] + 0.1 * rng.normal(size=(briefs, 16))
+    letters = ["".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), 12)) for _ in range(4 * briefs)]
+    return frame.assign(text=letters, vector=pd.Series(list(directions.reshape(-1, 16).astype(np.float32))))
+
+
+def test_paraphrases_are_not_told_apart_by_noise() -> None:
+    prior, fresh = EmpiricalBayes().fit(directed_world(0)), directed_world(1)
+    p, _ = claims(prior, fresh)
+    assert (p > 0.9).mean() < 0.03
+
+
+def test_without_their_vectors_paraphrases_are() -> None:
+    """The control that must fail: letters say nothing here."""
+    history, fresh = directed_world(0).drop(columns="vector"), directed_world(1).drop(columns="vector")
+    p, above = claims(EmpiricalBayes().fit(history), fresh)
+    assert (p > 0.9).sum() > 50
+    assert above[p > 0.9].mean() < 0.8
+
+
 @pytest.mark.parametrize("successes", [[0, 3, 1], [9, 2, 4], [40, 55, 30]])
 def test_laplace_agrees_with_importance_sampling(successes: list[int]) -> None:
     k, n = np.array([successes], float), np.full((1, 3), 10.0 * max(successes))

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pytest
 
 from flywheel_pipelines.lake.tables import PERFORMANCE_METRICS, PUBLISHED_OUTPUTS, SCORED_OUTPUTS
+from flywheel_pipelines.learning.embedding_features import TextVectors, text_hash
 from flywheel_pipelines.learning.floor import FloorRule
 from flywheel_pipelines.learning.judgement import judge_cycle, one_row_per_output
 from flywheel_pipelines.spec import Metric, RateMetric
@@ -69,6 +70,31 @@ def changed(condition: pc.Expression, column: str, value: object) -> pa.Table:
     field = touched.schema.field(column)
     touched = touched.set_column(index, field, pa.array([value] * touched.num_rows, field.type))
     return pa.concat_tables([untouched, touched])
+
+
+VECTORS = TextVectors("m", tuple(text_hash(f"text {n}") for n in range(4)), np.eye(4, dtype=np.float32)[[0, 0, 1, 2]])
+"""The first two texts mean the same."""
+
+
+def apart(scored: pa.Table) -> float:
+    """How far the first two texts of a brief are judged apart, on average."""
+    values = np.array(scored.sort_by("output_id")["posterior_mean"]).reshape(-1, 4)
+    return float(np.abs(values[:, 0] - values[:, 1]).mean())
+
+
+def test_texts_that_mean_the_same_are_judged_alike() -> None:
+    judged = judge_cycle(
+        LAST, PUBLISHED, MEASURED, FLOOR, metrics=METRICS, threshold_version="floor-1", vectors=VECTORS
+    ).scored
+    assert apart(judged) < 0.5 * apart(judge())
+
+
+def test_vectors_of_other_texts_change_no_judgement() -> None:
+    strange = TextVectors("m", tuple(map(text_hash, "abcd")), VECTORS.values)
+    judged = judge_cycle(
+        LAST, PUBLISHED, MEASURED, FLOOR, metrics=METRICS, threshold_version="floor-1", vectors=strange
+    ).scored
+    assert SCORED_OUTPUTS.conform(judged) == judge()
 
 
 def test_every_published_output_of_the_cycle_is_judged_once() -> None:

@@ -217,3 +217,41 @@ def test_predictions_that_meant_nothing_do_not() -> None:
     shuffled = np.random.default_rng(0).permutation(outputs["liked"])
     prior = EmpiricalBayes().fit(outputs.assign(predicted=shuffled, control_weight=0.0))
     assert prior.coefficient < 0.25
+
+
+# -- one trial each --------------------------------------------------------------------------------------------------
+def bought(worth: float, seed: int, leads: int = 1_200) -> TextModel:
+    """Leads that buy or do not, one in five; one trait in four doubles the chance (`worth` 2) or does nothing (1)."""
+    rng = np.random.default_rng(seed)
+    source = rng.choice(["fair", "search", "partner", "letter"], leads)
+    chance = 0.16 * np.where(source == "partner", worth, 1.0)
+    window = pd.DataFrame(
+        {
+            "output_id": [f"lead {number}" for number in range(leads)],
+            "brief_id": [f"lead {number}" for number in range(leads)],
+            "segment": "all",
+            "cycle": [START + timedelta(weeks=number // 100) for number in range(leads)],
+            "exposure": 1.0,
+            "observed": rng.binomial(1, chance).astype(float),
+            "sampling_variance": np.nan,
+            "text": [
+                f"size: {size}\nsource: {one}" for size, one in zip(rng.integers(1, 9, leads), source, strict=True)
+            ],
+        }
+    )
+    scored = pa.Table.from_pandas(window.drop(columns="text"), preserve_index=False)
+    published = pa.Table.from_pandas(window[["output_id", "text"]], preserve_index=False)
+    return fit_scoring_model(scored, published, as_of=START + timedelta(weeks=60), window=100)
+
+
+def test_a_trait_that_makes_buy_is_found_where_each_lead_buys_once_or_not() -> None:
+    model = bought(2.5, seed=1)
+    sources = ("fair", "search", "letter", "partner")
+    predicted = dict(zip(sources, model.predict([f"size: 3\nsource: {one}" for one in sources]), strict=True))
+    assert max(predicted, key=lambda one: predicted[one]) == "partner"
+    assert model.skilled
+    assert model.scale == "linear", "the logarithm of bought or not says nothing"
+
+
+def test_control_a_trait_that_means_nothing_leaves_no_skill() -> None:
+    assert sum(bought(1.0, seed).skilled for seed in range(8)) <= 2

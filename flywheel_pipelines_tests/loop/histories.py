@@ -35,7 +35,8 @@ MAILER, REPLACING = "mailer", "mailer_export"
 CLOSE_TABLES = (
     "performance_metrics", "reviewed_outputs", "ruled_outputs", "scored_outputs", "guardrail_scores", "scoring_model",
     "scoring_model_terms", "scoring_model_skill", "ancestry", "reference_corpus", "reference_changes",
-    "collapse_signs", "prompt_gate", "refreshed_prompt", "brief_outcomes", "momentum", "segment_momentum", "audit",
+    "collapse_signs", "prompt_gate", "refreshed_prompt", "brief_outcomes", "momentum", "segment_momentum",
+    "momentum_parts", "audit",
 )  # fmt: skip
 
 
@@ -68,37 +69,43 @@ _rows = st.lists(
     st.tuples(st.integers(0, 17), st.integers(0, 8), st.integers(0, 60), st.integers(0, 70)), min_size=1, max_size=8
 )
 _kill = st.none() | st.integers(0, 6)
-events = st.lists(
-    st.one_of(
-        st.builds(Landing, st.sampled_from([MAILER, MAILER, REPLACING]), _rows.map(tuple), _kill),
-        st.builds(Again, st.integers(0, 5)),
-        st.builds(Close, st.none() | st.integers(0, 40)),
-    ),
-    min_size=2,
-    max_size=8,
-)
+
+
+def histories(most: int) -> st.SearchStrategy[list[Event]]:
+    """Two events to `most`, in any order."""
+    landings = st.builds(Landing, st.sampled_from([MAILER, MAILER, REPLACING]), _rows.map(tuple), _kill)
+    closes = st.builds(Close, st.none() | st.integers(0, 40))
+    return st.lists(st.one_of(landings, st.builds(Again, st.integers(0, 5)), closes), min_size=2, max_size=most)
 
 
 class Killed(BaseException):
     """Stands for a kill: nothing in the code under test may catch it."""
 
 
+@dataclass
+class Kill:
+    """Whether it came, and how many files were put in their place before."""
+
+    came: bool = False
+    n_renames: int = 0
+
+
 @contextmanager
-def killed_before(rename: int | None) -> Iterator[None]:
+def killed_before(rename: int | None) -> Iterator[Kill]:
     """The process dies right before the given rename, counted from 0, if it gets there."""
-    count, replace = 0, os.replace
+    kill, replace = Kill(), os.replace
 
     def counted(*names: object) -> None:
-        nonlocal count
-        if count == rename:
+        if kill.came or kill.n_renames == rename:
+            kill.came = True
             raise Killed
-        count += 1
+        kill.n_renames += 1
         replace(*names)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "replace", counted)
         with suppress(Killed):
-            yield
+            yield kill
 
 
 @dataclass

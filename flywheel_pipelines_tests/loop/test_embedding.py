@@ -13,6 +13,7 @@ import pytest
 from flywheel_pipelines.cycles import cycle_start
 from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.lake import tables
+from flywheel_pipelines.lake.contracts import TableContract
 from flywheel_pipelines.lake.versions import recorded_inputs
 from flywheel_pipelines.learning.embedding_features import text_hash
 from flywheel_pipelines.llm.embedding import Embedded, EmbeddingCall
@@ -29,7 +30,8 @@ from flywheel_pipelines_tests.written_world import NAME, WEEKS, WrittenWorld
 ENDPOINT = {"embeddings": "endpoint", "embedding_model": "text-embedding-3-small", "embedding_dimensions": 32}
 OFFLINE = "endpoint/offline-writer/32"
 CYCLES, NEXT = WEEKS[:3], WEEKS[3]
-MODEL_TABLES = ("scoring_model", "scoring_model_terms", "scoring_model_skill")
+VECTOR_TABLES = ("scoring_model", "scoring_model_terms", "scoring_model_skill", "scored_outputs")
+"""What rests on vectors."""
 
 
 class CountingWriters(DirectWriters):
@@ -82,9 +84,9 @@ def close(world: WrittenWorld, cycles: Sequence[Any] = CYCLES) -> None:
     closing.close_cycles(world.flywheel, Recorder(world.lake, NAME), cycles)
 
 
-def model_files(world: WrittenWorld) -> dict[str, str]:
+def vector_files(world: WrittenWorld) -> dict[str, str]:
     return {
-        path: digest for path, digest in fingerprint(world.paths.lake).items() if Path(path).parts[0] in MODEL_TABLES
+        path: digest for path, digest in fingerprint(world.paths.lake).items() if Path(path).parts[0] in VECTOR_TABLES
     }
 
 
@@ -161,44 +163,45 @@ def test_the_model_learns_from_the_vectors_once_there_is_enough(world: WrittenWo
 
 
 def test_closing_everything_again_asks_nobody_and_gives_the_same_bytes(copy: WrittenWorld) -> None:
-    before = model_files(copy)
-    for name in MODEL_TABLES:
+    before = vector_files(copy)
+    for name in VECTOR_TABLES:
         shutil.rmtree(copy.paths.lake / name)
     close(copy)
-    assert changed_files(before, model_files(copy)) == []
-    assert len(before) == 3 * len(CYCLES)
+    assert changed_files(before, vector_files(copy)) == []
+    assert len(before) == len(VECTOR_TABLES) * len(CYCLES)
 
 
 def test_vectors_that_come_later_leave_earlier_closes_as_they_were(copy: WrittenWorld) -> None:
-    before = model_files(copy)
+    before = vector_files(copy)
     stage(copy, CountingWriters()).open(NEXT, options(NEXT))
     close(copy)
-    assert changed_files(before, model_files(copy)) == []
+    assert changed_files(before, vector_files(copy)) == []
 
 
 def test_switched_on_later_the_next_opening_embeds_what_the_window_lacks(tmp_path: Path) -> None:
     world = played_with(tmp_path, DirectWriters())
     world.configure(scoring_model=ENDPOINT)
-    before, writers = model_files(world), CountingWriters()
+    before, writers = vector_files(world), CountingWriters()
     stage(world, writers).open(NEXT, options(NEXT))
     published = {row["text"] for row in world.rows(tables.PUBLISHED_OUTPUTS) if row["cycle"] in CYCLES}
     assert published and published <= set(writers.embedded)
     assert hashes(world) == hashes(world, NEXT)
     close(world)
-    assert changed_files(before, model_files(world)) == []
+    assert changed_files(before, vector_files(world)) == []
 
 
 def test_a_cycle_is_closed_with_the_embeddings_that_it_was_opened_with(copy: WrittenWorld) -> None:
-    before = model_files(copy)
+    before = vector_files(copy)
     copy.configure()
     assert copy.spec.scoring_model.embeddings == "none"
     close(copy)
-    assert changed_files(before, model_files(copy)) == []
+    assert changed_files(before, vector_files(copy)) == []
 
 
-def test_what_a_model_was_fitted_on_is_on_record(world: WrittenWorld) -> None:
+@pytest.mark.parametrize("table", [tables.SCORING_MODEL, tables.SCORED_OUTPUTS], ids=lambda table: table.name)
+def test_what_vectors_were_learned_from_and_judged_by_is_on_record(world: WrittenWorld, table: TableContract) -> None:
     for closed in CYCLES:
-        read = recorded_inputs(world.lake, NAME, closed, tables.SCORING_MODEL)
+        read = recorded_inputs(world.lake, NAME, closed, table)
         seen = {one.cycle for one in read if one.table == "text_embeddings"}
         assert seen == {cycle for cycle in CYCLES if cycle <= closed}
 

@@ -11,6 +11,7 @@ import pytest
 
 from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.lake import tables
+from flywheel_pipelines.loop import inbox
 from flywheel_pipelines.loop.inbox import (
     SETTLE_SECONDS,
     InboxFile,
@@ -24,6 +25,7 @@ from flywheel_pipelines.loop.inbox import (
 )
 from flywheel_pipelines.loop.landing_desk import LandingDesk
 from flywheel_pipelines.spec import FlywheelSpec, parse_spec
+from flywheel_pipelines_tests.loop.histories import killed_before
 from flywheel_pipelines_tests.written_world import NAME, SETTINGS, WEEKS, WrittenWorld, later
 
 NOW = 1_800_000_000.0
@@ -57,9 +59,10 @@ def test_files_of_every_feed_are_found_by_its_pattern(tmp_path: Path) -> None:
     assert ready(tmp_path) == [(LEADS, "leads/a.csv"), (MAILER, "mailer/b.csv")]
 
 
-def test_a_file_of_outputs_lets_rows_that_waited_find_theirs(played: WrittenWorld, tmp_path: Path) -> None:
-    """Measurements by a platform's id came before anybody had said whose id it is."""
-    world = played.copy_to(tmp_path)
+@pytest.fixture
+def waiting(played: WrittenWorld, tmp_path: Path) -> WrittenWorld:
+    """A measurement by a platform's id came before anybody said whose id it is; the file that says so lies there."""
+    world = played.copy_to(tmp_path / "world")
     ids = {"kind": "outputs", "path": "ids/*.csv"}
     world.configure(
         feeds={
@@ -68,21 +71,70 @@ def test_a_file_of_outputs_lets_rows_that_waited_find_theirs(played: WrittenWorl
             "ids": ids,
         }
     )
-    output, at = world.rows(tables.PUBLISHED_OUTPUTS, WEEKS[0])[0]["output_id"], later(WEEKS[5])
     put(tmp_path, "mailer/late.csv", text=f"external_id,day,sends,replies\nc-17,{WEEKS[0]},50,4\n")
-    put(tmp_path, "ids/ids.csv", text=f"external_id,output_id\nc-17,{output}\n")
-    measured, named = sorted(find_files(world.spec, tmp_path, NOW).ready, key=lambda file: file.feed, reverse=True)
-    first, second = Landed(), Landed()
-    land(world.lake, world.spec, measured, at, first)
-    assert (first.n_rows, first.n_quarantined) == (0, 1)
-    land(world.lake, world.spec, named, at + timedelta(hours=1), second)
-    assert second.n_matched == 1
-    assert "1 row of the quarantine found" in second.words
-    landed = [row for row in world.rows(tables.METRIC_LEDGER, WEEKS[0]) if row["feed"] == "mailer"]
-    assert {(row["output_id"], row["measure"]): row["value"] for row in landed if row["recorded_at"] >= at} == {
-        (output, "sends"): 50.0,
-        (output, "replies"): 4.0,
+    put(tmp_path, "ids/ids.csv", text=f"external_id,output_id\nc-17,{first_output(world)}\n")
+    measured = Landed()
+    land(world.lake, world.spec, the_file(world, tmp_path, "mailer"), later(WEEKS[5]), measured)
+    assert (measured.n_rows, measured.n_quarantined) == (0, 1)
+    return world
+
+
+def first_output(world: WrittenWorld) -> str:
+    return world.rows(tables.PUBLISHED_OUTPUTS, WEEKS[0])[0]["output_id"]
+
+
+def the_file(world: WrittenWorld, inbox: Path, feed: str) -> InboxFile:
+    (file,) = [file for file in find_files(world.spec, inbox, NOW).ready if file.feed == feed]
+    return file
+
+
+def assert_its_row_found_its_output_once(world: WrittenWorld) -> None:
+    landed = [row for row in world.rows(tables.METRIC_LEDGER, WEEKS[0]) if row["recorded_at"] >= later(WEEKS[5])]
+    assert {(row["output_id"], row["measure"]): row["value"] for row in landed} == {
+        (first_output(world), "sends"): 50.0,
+        (first_output(world), "replies"): 4.0,
     }
+    assert len(landed) == 2
+    assert world.lake.read(tables.QUARANTINE_EVENTS, NAME).num_rows == 1
+
+
+def test_a_file_of_outputs_lets_rows_that_waited_find_theirs(waiting: WrittenWorld, tmp_path: Path) -> None:
+    named = Landed()
+    at = later(WEEKS[5]) + timedelta(hours=1)
+    land(waiting.lake, waiting.spec, the_file(waiting, tmp_path, "ids"), at, named)
+    assert named.n_matched == 1
+    assert "1 row of the quarantine found" in named.words
+    assert_its_row_found_its_output_once(waiting)
+
+
+@pytest.mark.parametrize("rename", range(5))
+def test_rows_find_their_output_once_wherever_a_kill_came(waiting: WrittenWorld, tmp_path: Path, rename: int) -> None:
+    """Among others between the batch of outputs and the batch of the rows that waited for them."""
+    file, at = the_file(waiting, tmp_path, "ids"), later(WEEKS[5]) + timedelta(hours=1)
+    n_before = waiting.lake.read(tables.BATCHES, NAME).num_rows
+    with killed_before(rename) as kill:
+        land(waiting.lake, waiting.spec, file, at, Landed())
+    assert kill.came
+    assert waiting.lake.read(tables.BATCHES, NAME).num_rows < n_before + 2
+    for hour in (2, 3):
+        assert land(waiting.lake, waiting.spec, file, at + timedelta(hours=hour), Landed()) == file.mark()
+        assert waiting.lake.read(tables.BATCHES, NAME).num_rows == n_before + 2
+    assert_its_row_found_its_output_once(waiting)
+
+
+def test_rows_that_a_person_settles_at_the_same_moment_do_not_stop_the_inbox(
+    waiting: WrittenWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def settled(*_: object) -> int:
+        raise FlywheelError("row 1 is not open any more")
+
+    file, said = the_file(waiting, tmp_path, "ids"), Landed()
+    with monkeypatch.context() as patch:
+        patch.setattr(inbox, "matched_by", settled)
+        assert land(waiting.lake, waiting.spec, file, later(WEEKS[6]), said) is None, "so it is tried again"
+    assert "are tried again: row 1 is not open any more" in said.words
+    land(waiting.lake, waiting.spec, file, later(WEEKS[6]), Landed())
+    assert_its_row_found_its_output_once(waiting)
 
 
 def test_no_inbox_is_an_empty_inbox(tmp_path: Path) -> None:

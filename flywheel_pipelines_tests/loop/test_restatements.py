@@ -17,6 +17,7 @@ from flywheel_pipelines.loop.closing import close_cycles, measure, score
 from flywheel_pipelines.loop.corrections import correction_due
 from flywheel_pipelines.loop.recorder import Recorder
 from flywheel_pipelines.loop.restated_words import MOST_SHOWN, about_metrics
+from flywheel_pipelines.spec import RateMetric
 from flywheel_pipelines_tests.corrections import by_output, write_correction
 from flywheel_pipelines_tests.small_world import changed_files, fingerprint
 from flywheel_pipelines_tests.written_world import NAME, WEEKS, WrittenWorld, later
@@ -221,11 +222,13 @@ def test_a_table_of_a_thousand_changes_stays_short() -> None:
         for number in range(1_000)
     ]  # fmt: skip
     changes = pa.Table.from_pylist(rows, schema=restatements.no_changes().schema)
-    shown = about_metrics(changes)
+    shown = about_metrics(changes, {"m": RateMetric(kind="rate", successes="replies", exposure="sends")})
     assert shown["values_changed"] == 1_000
     lines = str(shown["largest_changes"]).splitlines()
     assert len(lines) == MOST_SHOWN + 4
     assert "o999" in lines[2]
+    assert "| 10.0% | 20.0% |" in lines[2], "as its metric is written"
+    assert "| 0.1 | 0.1999 |" in str(about_metrics(changes, {})["largest_changes"]), "without a metric, as numbers"
     assert "988 more in the table `restatements`" in lines[-1]
 
 
