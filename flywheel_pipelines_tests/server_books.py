@@ -64,3 +64,9 @@ def n_rows(server: Postgres, database: str, table: str) -> int:
     """How many rows a table has, as PostgreSQL counts them."""
     [(found,)] = server.execute(f"SELECT count(*) FROM {table}", database=database)
     return int(found)
+
+
+def tables_of(server: Postgres, database: str) -> set[str]:
+    """The names of its tables."""
+    found = server.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'", database=database)
+    return {name for (name,) in found}

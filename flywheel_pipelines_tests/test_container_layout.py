@@ -38,7 +38,7 @@ PASSWORD = "${FLYWHEEL_PG_PASSWORD:?"
 
 def test_each_service_starts_what_exists() -> None:
     assert [word for service in OURS.values() for word in unknown_words(service["command"])] == []
-    assert set(SERVICES) == {"postgres", "settings", "code", "daemon", "webserver"}
+    assert set(SERVICES) == {"postgres", "settings", "tables", "code", "daemon", "webserver"}
 
 
 def test_control_unknown_words_are_found() -> None:
@@ -49,7 +49,7 @@ def test_control_unknown_words_are_found() -> None:
 
 def test_each_service_looks_after_itself_and_the_daemon_by_flywheel_health() -> None:
     checks = {name: service["healthcheck"]["test"] for name, service in SERVICES.items() if "healthcheck" in service}
-    assert set(checks) == set(SERVICES) - {"settings"}
+    assert set(checks) == set(SERVICES) - {"settings", "tables"}
     assert checks["daemon"] == ["CMD", "flywheel", "health", "--json"]
     assert "health" in typer.main.get_command(app).commands  # type: ignore[attr-defined]
     ours = [check[1:] for name, check in checks.items() if name in OURS]
@@ -86,8 +86,11 @@ def test_only_this_machine_reaches_the_ui_and_nothing_else_is_reached() -> None:
 
 def test_services_wait_for_what_they_need() -> None:
     waits = {name: set(service.get("depends_on", ())) for name, service in SERVICES.items()}
-    assert waits["code"] == {"postgres", "settings"}
-    assert waits["daemon"] == waits["webserver"] == {"postgres", "settings", "code"}
+    assert waits["tables"] == {"postgres", "settings"}
+    # One process makes Dagster's tables. Several at once stop one another at a name that exists already.
+    assert waits["code"] == {"postgres", "settings", "tables"}
+    assert SERVICES["code"]["depends_on"]["tables"] == {"condition": "service_completed_successfully"}
+    assert waits["daemon"] == waits["webserver"] == {"postgres", "settings", "tables", "code"}
     workspace = (PROJECT_ROOT / "deploy" / "server" / "workspace.yaml").read_text(encoding="utf-8")
     assert re.findall(r"(?:host|port): (\w+)", workspace) == ["code", OURS["code"]["command"][-1]]
 

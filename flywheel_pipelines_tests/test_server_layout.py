@@ -29,7 +29,7 @@ from flywheel_pipelines_tests.components.running_dagster import free_port, load_
 from flywheel_pipelines_tests.container_layout import compose, words_of
 from flywheel_pipelines_tests.layout_definitions import BEGAN, FOLDER, GO
 from flywheel_pipelines_tests.postgres import PASSWORD, Postgres, postgres
-from flywheel_pipelines_tests.server_books import address, make_home, n_rows
+from flywheel_pipelines_tests.server_books import address, make_home, n_rows, tables_of
 
 __all__ = ["postgres"]
 CODE_HOST = "127.0.0.2"
@@ -63,6 +63,8 @@ class Layout:
     code_port: int = field(default_factory=free_port)
     ui_port: int = field(default_factory=free_port)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    tables: set[str] = field(default_factory=set)
+    """Of the database, before the processes that work with them were started."""
 
     @property
     def base(self) -> str:
@@ -90,6 +92,16 @@ class Layout:
             "flywheel_pipelines.definitions": "flywheel_pipelines_tests.layout_definitions",
         }  # fmt: skip
         return [changed.get(word, word) for word in told]
+
+    def run_to_its_end(self, service: str) -> None:
+        told = self.command(service)
+        done = subprocess.run(told, cwd=self.root, env=self.environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    def code_is_healthy(self) -> bool:
+        check = words_of(compose()["services"]["code"]["healthcheck"]["test"][1:-1])
+        asked = [*check, str(self.code_port), "--host", CODE_HOST]
+        return subprocess.run(asked, capture_output=True, check=False).returncode == 0
 
     def start(self, service: str) -> None:
         before = OWN_IDS if service == "code" else []
@@ -135,12 +147,14 @@ def layout(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
         for name, value in made.environment.items():
             patch.setenv(name, value)
+        # In the order of `depends_on`: tables, then code, then what asks code.
+        made.run_to_its_end("tables")
+        made.tables = tables_of(made.server, made.database)
         for service in ("code", "daemon", "webserver"):
             made.start(service)
             stack.callback(lambda service=service: made.end(service) if service in made.processes else None)
-        check = words_of(compose()["services"]["code"]["healthcheck"]["test"][1:-1])
-        asked = [*check, str(made.code_port), "--host", CODE_HOST]
-        made.wait(lambda: subprocess.run(asked, capture_output=True, check=False).returncode == 0, "the code server")
+            if service == "code":
+                made.wait(made.code_is_healthy, "the code server")
         made.wait(lambda: made.driving._answers(made.base), "the UI")
         yield made
 
@@ -162,6 +176,12 @@ def test_a_run_of_the_ui_is_made_by_the_code_server_and_kept_by_the_database(lay
     assert run["status"] == "SUCCESS"
     assert n_rows(layout.server, layout.database, "runs") == 1
     assert not list((layout.root / "dagster_home").rglob("*.db"))
+
+
+def test_no_process_makes_tables_of_its_own(layout: Layout) -> None:
+    """Three that make them in an empty database at once stop one another."""
+    assert layout.tables >= {"runs", "event_logs", "jobs", "job_ticks"}
+    assert tables_of(layout.server, layout.database) == layout.tables
 
 
 def test_health_is_well_while_the_daemon_is_there(layout: Layout) -> None:
