@@ -65,7 +65,7 @@ class FlywheelReport:
     audit_words: str
     audit_verdict: str
     costs: Rows
-    example_output: str
+    best_reference: str | None
     plot: Path
     page: Path
 
@@ -150,7 +150,7 @@ def write_report(paths: DataPaths, spec: FlywheelSpec) -> FlywheelReport:
         audit_words=audit_words,
         audit_verdict=audit_verdict,
         costs=costs,
-        example_output=corpus[0]["reference_id"] if corpus else "OUTPUT_ID",
+        best_reference=corpus[0]["reference_id"] if corpus else None,
         plot=_write(paths.reports / f"{spec.name}_momentum.png", picture),
         page=_write(paths.reports / f"{spec.name}.html", html.encode()),
     )
