@@ -103,7 +103,9 @@ def _draw_cycles(axes: Axes, single: dict[str, np.ndarray]) -> None:
     sizes = 12 + 36 * single["n_briefs"] / max(single["n_briefs"].max(), 1.0)
     look = {"color": QUIET, "alpha": 0.5, "linewidths": 0, "zorder": 3}
     inside = known & (single["lift"] >= low) & (single["lift"] <= high)
-    axes.scatter(single["cycle"][inside], single["lift"][inside], s=sizes[inside], label="one cycle", **look)
+    axes.scatter(
+        single["cycle"][inside], single["lift"][inside], s=sizes[inside], label="one cycle", clip_on=False, **look
+    )
     for beyond, marker, edge in (
         (known & (single["lift"] > high), "^", high - inset),
         (known & (single["lift"] < low), "v", low + inset),
