@@ -53,7 +53,7 @@ def record_inputs(
 ) -> None:
     """Remember which version of each input partition `consumer[cycle]` is computed from."""
     rows = []
-    for table, read, owner in (Input(*one) for one in inputs):
+    for table, read, owner in (one if isinstance(one, Input) else Input(*one) for one in inputs):
         name = f"{owner}/{table.name}" if owner else table.name
         version = lake.version(table, owner or flywheel, read)
         rows.append({"input_table": name, "input_cycle": read, "input_version": version})
