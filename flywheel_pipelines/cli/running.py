@@ -96,7 +96,8 @@ def _show_demo(plan: DemoPlan, reports: list[FlywheelReport], paths: DataPaths, 
         out.print(f"Plot of {report.flywheel}: {report.plot}", soft_wrap=True)
     out.print(f"DuckDB file: {paths.published_file}", soft_wrap=True)
     out.print(f"{plan.n_cycles} cycles took {seconds:.0f} s.\n")
-    out.print(next_steps(after_demo(plan, reports[0].best_reference)))
+    # Commands are longer than a terminal is wide, and one that is broken in two cannot be copied.
+    out.print(next_steps(after_demo(plan, reports[0].best_reference)), soft_wrap=True)
 
 
 def after_demo(plan: DemoPlan, best_reference: str | None) -> list[tuple[str, str]]:
