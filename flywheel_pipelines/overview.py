@@ -79,6 +79,8 @@ def _status(lake: Lake, spec: FlywheelSpec) -> dict[str, Any]:
         manifest = lake.read(tables.CYCLE_MANIFEST, spec.name, closed[-1], columns=["is_synthetic"])
         is_synthetic = any(manifest["is_synthetic"].to_pylist())
     stale = stale_cycles(lake, spec.name, RESTATED)
+    # A brief that comes late by a feed waits for the next attempt; an article that was replaced is another matter.
+    replaced = stale_cycles(lake, spec.name, [tables.BRIEFS]) if spec.briefs.published_by else {}
     return {
         "flywheel": spec.name,
         "data": ("synthetic" if is_synthetic else "real") if opened else "none yet",
@@ -92,4 +94,5 @@ def _status(lake: Lake, spec: FlywheelSpec) -> dict[str, Any]:
         "n_audit_passed": sum(row["passed"] for row in audited),
         "n_quarantined": count_open(lake, spec.name),
         "n_stale": len({cycle for cycles in stale.values() for cycle in cycles}),
+        "briefs_changed": {"published_by": spec.briefs.published_by, "cycles": replaced.get(tables.BRIEFS.name, [])},
     }

@@ -40,9 +40,9 @@ def interval(ends: tuple[float, float] | None) -> str:
     return "too few briefs" if ends is None else f"[{percent(ends[0])}, {percent(ends[1])}]"
 
 
-def momentum_table(summary: Summary, title: str) -> Table:
+def momentum_table(summary: Summary, title: str) -> RenderableType:
     """Lift and hit rate over all briefs and by quarters of them."""
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    table = Table(box=box.SIMPLE_HEAD)
     # Where a brief has one output there is no best one to hit.
     has_hits = summary.hit_rate is not None
     for name in ("in cycle order", "briefs", "lift", "95% interval", *(("hit rate", "chance") if has_hits else ())):
@@ -56,7 +56,8 @@ def momentum_table(summary: Summary, title: str) -> Table:
     whole = (percent(summary.lift), interval(summary.interval))
     rates = (percent(summary.hit_rate, signed=False), percent(summary.chance, signed=False))
     table.add_row("all", *(f"{summary.briefs:,}", *whole, *rates)[:n_cells], style="bold")
-    return table
+    # As the table's own title it would wrap at the table's width.
+    return Group(Text(title, style="bold"), table)
 
 
 def parts_table(lines: Sequence[dict[str, Any]]) -> RenderableType:
@@ -134,6 +135,10 @@ def _notes(row: dict[str, Any]) -> list[str]:
         notes.append(f"{row['n_quarantined']:,} row(s) in quarantine: `flywheel quarantine list` shows them")
     if row["n_stale"]:
         notes.append(f"{row['n_stale']} cycle(s) are stale: close them again")
+    changed = row["briefs_changed"]
+    if changed["cycles"]:
+        found = ", ".join(map(str, changed["cycles"]))
+        notes.append(f"{changed['published_by']} has published anew since {found} was opened: open it again")
     return notes
 
 

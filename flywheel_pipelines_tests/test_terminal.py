@@ -13,6 +13,7 @@ from flywheel_pipelines.terminal import MAX_ROWS, MAX_UPRIGHT_ROWS, next_steps, 
 STATUS = {
     "flywheel": "archive_headlines", "data": "synthetic", "n_closed": 40, "open_cycle": None, "lift": 0.117,
     "lower": 0.089, "upper": 0.145, "n_audit_passed": 7, "n_quarantined": 0, "n_stale": 0,
+    "briefs_changed": {"published_by": None, "cycles": []},
 }  # fmt: skip
 
 
@@ -29,10 +30,13 @@ def test_a_flywheel_has_one_line_of_status(width: int) -> None:
 
 
 def test_what_needs_attention_stands_below() -> None:
-    text = printed(status_table([STATUS | {"n_quarantined": 6, "n_stale": 2, "open_cycle": "2024-10-07"}]), 80)
+    replaced = {"published_by": "content", "cycles": ["2024-09-30"]}
+    waiting = {"n_quarantined": 6, "n_stale": 2, "open_cycle": "2024-10-07", "briefs_changed": replaced}
+    text = " ".join(printed(status_table([STATUS | waiting]), 80).split())
     assert "6 row(s) in quarantine" in text
     assert "2 cycle(s) are stale" in text
     assert "cycle 2024-10-07 is open" in text
+    assert "content has published anew since 2024-09-30 was opened: open it again" in text
 
 
 def test_rows_that_fit_stand_side_by_side() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +23,7 @@ from flywheel_pipelines.paths import DEFS_DIR, DataPaths
 
 if TYPE_CHECKING:
     from flywheel_pipelines.report.page import FlywheelReport
+    from flywheel_pipelines.simulation.demo import DemoPlan
     from flywheel_pipelines.simulation.replay import Feedback
     from flywheel_pipelines.simulation.report import ReplayReport
     from flywheel_pipelines.spec import Embeddings
@@ -67,15 +69,16 @@ def demo(
         floor=None if floor == "on" else floor,
         recipe=found,
     )
+    began = time.monotonic()
     with progress("cycles") as on_cycle:
         reports = run_demo(plan, paths, lambda done, total: on_cycle(None, done, total))
     if as_json:
         print_json([report.as_dict() for report in reports])
         return
-    _show_demo(reports, paths)
+    _show_demo(plan, reports, paths, time.monotonic() - began)
 
 
-def _show_demo(reports: list[FlywheelReport], paths: DataPaths) -> None:
+def _show_demo(plan: DemoPlan, reports: list[FlywheelReport], paths: DataPaths, seconds: float) -> None:
     from flywheel_pipelines.terminal import audit_table, cost_table, momentum_table, next_steps
 
     for report in reports:
@@ -83,32 +86,46 @@ def _show_demo(reports: list[FlywheelReport], paths: DataPaths) -> None:
         out.print(momentum_table(report.summary, report.title))
         out.print(report.summary.words, style="bold")
         out.print()
-        out.print(cost_table(report.cost_lines, f"Effort and cost of {report.flywheel}", report.cost_note))
-        out.print()
+        if report.cost_lines:
+            out.print(cost_table(report.cost_lines, f"Effort and cost of {report.flywheel}", report.cost_note))
+            out.print()
         out.print(audit_table(report.audit, report.audit_words))
     out.print("\nTexts and reactions are simulated: nobody wrote, sent, read or clicked any of this.", style="yellow")
     for report in reports:
         out.print(f"Page of {report.flywheel}: {report.page}", soft_wrap=True)
         out.print(f"Plot of {report.flywheel}: {report.plot}", soft_wrap=True)
-    out.print(f"DuckDB file: {paths.published_file}\n", soft_wrap=True)
-    out.print(
-        next_steps(
-            [
-                ("make dev", "the same cycles as partitions in the Dagster UI, http://127.0.0.1:3000"),
-                (
-                    '.venv/bin/flywheel sql -c "select flywheel, cycle, lift, cumulative_lift from momentum"',
-                    "ask the published DuckDB file",
-                ),
-                (
-                    f".venv/bin/flywheel trace {reports[0].example_output}",
-                    "what produced the best reference, and what used it",
-                ),
-                (".venv/bin/flywheel demo --floor off", "the same with everything fed back, good or bad"),
-                (".venv/bin/flywheel demo --world flat", "the same before readers without preferences"),
-                ("OPENAI_API_KEY=... make dev", "the same flywheels written by a real model: open a cycle in the UI"),
-            ]
-        )
-    )
+    out.print(f"DuckDB file: {paths.published_file}", soft_wrap=True)
+    out.print(f"{plan.n_cycles} cycles took {seconds:.0f} s.\n")
+    # Commands are longer than a terminal is wide, and one that is broken in two cannot be copied.
+    out.print(next_steps(after_demo(plan, reports[0].best_reference)), soft_wrap=True)
+
+
+def after_demo(plan: DemoPlan, best_reference: str | None) -> list[tuple[str, str]]:
+    """What to try after a demo: with what was played, and with a recipe nothing that asks for it below `defs/`."""
+    names = [spec.name for spec in plan.specs]
+    among = ", ".join(f"'{name}'" for name in names)
+    sql = f"select flywheel, cycle, lift, cumulative_lift from momentum where flywheel in ({among})"
+    again = "demo"
+    if plan.recipe:
+        again += f" --recipe {plan.recipe.folder.name}"
+    elif names != DEMO_FLYWHEELS:
+        again += "".join(f" --flywheel {name}" for name in names)
+    in_the_ui = "the same cycles as partitions in the Dagster UI, http://127.0.0.1:3000"
+    shown = [("make dev", in_the_ui)]
+    if plan.recipe:
+        copied = f".venv/bin/flywheel init --recipe {plan.recipe.folder.name}"
+        shown = [(copied, "a flywheel of your own from it, below defs/"), ("make dev", f"after that, {in_the_ui}")]
+    trace = (f".venv/bin/flywheel trace {best_reference}", "what produced the best reference, and what used it")
+    asks = any(spec.producer.kind == "llm" for spec in plan.specs)
+    real = ("OPENAI_API_KEY=... make dev", "the same flywheels written by a real model: open a cycle in the UI")
+    return [
+        *shown,
+        (f'.venv/bin/flywheel sql -c "{sql}"', "ask the published DuckDB file"),
+        *([trace] if best_reference else []),
+        (f".venv/bin/flywheel {again} --floor off", "the same with everything fed back, good or bad"),
+        (f".venv/bin/flywheel {again} --world flat", "the same before readers without preferences"),
+        *([real] if asks else []),
+    ]
 
 
 @app.command()

@@ -11,7 +11,8 @@ The turns are a sensor, and neither a schedule nor automation conditions. A sche
 together, so that nothing holds their order. `on_cron` looks at the newest partition alone, so that cycles that were
 missed stay missed (a test shows it); and that closing W precedes opening W+1 is no arrow of the graph, since the loop
 is cut there. The sensor asks the lake what is open and closed, requests the one turn that follows, and waits for it: it
-has no cursor that a kill could lose, and what somebody ran by hand counts as well.
+has no cursor that a kill could lose, and what somebody ran by hand counts as well. Where briefs are what another
+flywheel publishes, an opening waits for that, and for the end of the run that does it; a close waits for nobody.
 
 It is off until somebody switches it on, since it opens cycles, which may cost money. A turn whose run failed is not
 requested again: re-execute it once its cause is put right. A run that died is retried by Dagster (`dagster.yaml`).
@@ -73,6 +74,9 @@ def turn_sensor(kit: AssetKit, open_job: Any, close_job: Any) -> dg.SensorDefini
             return dg.SensorResult(skip_reason=" ".join(filter(None, (due, hole))))
         key = f"{spec.name}:{due.verb}:{due.cycle}"
         obstacle = obstacle or _was_requested(context.instance, key)
+        if obstacle is None and due.verb == "open" and spec.briefs.published_by is not None:
+            # It may be about to publish the cycle anew.
+            obstacle = _run_in_the_way(context.instance, spec.briefs.published_by)
         if obstacle is not None:
             return dg.SensorResult(skip_reason=" ".join(filter(None, (due.words, obstacle, hole))))
         context.log.info(due.words)
@@ -88,7 +92,10 @@ def due_in(kit: AssetKit, store: Lake, now: datetime) -> tuple[Turn | str, str]:
     """The turn that is due, or why none is; and the holes of history, in words."""
     opened = store.cycles(tables.PUBLISHED_OUTPUTS, kit.spec.name)
     closed = store.cycles(tables.MOMENTUM, kit.spec.name)
-    return next_turn(kit.spec, opened, closed, now), holes_in_words(kit.spec, holes(kit.spec, opened, closed), opened)
+    source = kit.spec.briefs.published_by
+    published = store.cycles(tables.PUBLISHED_OUTPUTS, source) if source else ()
+    due = next_turn(kit.spec, opened, closed, now, published)
+    return due, holes_in_words(kit.spec, holes(kit.spec, opened, closed), opened)
 
 
 def _run_in_the_way(instance: dg.DagsterInstance, flywheel: str) -> str | None:

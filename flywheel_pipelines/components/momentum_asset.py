@@ -51,4 +51,6 @@ def momentum_asset(kit: AssetKit) -> dg.AssetsDefinition:
 
 def _plot(kit: AssetKit, store: Lake, cycle: date, *, simulated: bool) -> dg.MarkdownMetadataValue:
     rows = store.read(tables.MOMENTUM, kit.spec.name, CycleWindow(last=cycle))
-    return picture("momentum", momentum_plot(rows, flywheel=kit.spec.name, label="synthetic" if simulated else None))
+    label = "synthetic" if simulated else None
+    plot = momentum_plot(rows, flywheel=kit.spec.name, label=label, rival=kit.spec.arms.rival)
+    return picture("momentum", plot)

@@ -4,6 +4,9 @@ Here: recording the input versions of a partition and finding the cycles whose i
 Dagster's own staleness looks one hop back and goes silently wrong on long self-dependent histories, so corrections are
 traced with this table instead.
 
+A partition of another flywheel stands there as `flywheel/table`, as its asset is called in the UI. It is no column of
+its own, since the key of a table cannot change, and the same table of two flywheels may be read in one cycle.
+
 A sensor asks every half minute, also after ten years of cycles. What was read and hashed before is kept while its file
 is the same (`cache.py`), so that asking again costs a look at each file and no reading.
 """
@@ -25,8 +28,16 @@ from flywheel_pipelines.lake.store import PART, CycleWindow, Lake
 from flywheel_pipelines.lake.tables import INPUT_VERSIONS, TABLES
 
 
+class Input(NamedTuple):
+    """One partition that is read; `flywheel` names another one than the reader."""
+
+    table: TableContract
+    cycle: date
+    flywheel: str | None = None
+
+
 class InputVersion(NamedTuple):
-    """One partition that was read, as it was then."""
+    """One partition that was read, as it was then; of another flywheel, `table` is `flywheel/table`."""
 
     table: str
     cycle: date
@@ -34,13 +45,18 @@ class InputVersion(NamedTuple):
 
 
 def record_inputs(
-    lake: Lake, consumer: TableContract, flywheel: str, cycle: date, inputs: Iterable[tuple[TableContract, date]]
+    lake: Lake,
+    consumer: TableContract,
+    flywheel: str,
+    cycle: date,
+    inputs: Iterable[Input | tuple[TableContract, date]],
 ) -> None:
     """Remember which version of each input partition `consumer[cycle]` is computed from."""
-    rows = [
-        {"input_table": table.name, "input_cycle": read, "input_version": lake.version(table, flywheel, read)}
-        for table, read in inputs
-    ]
+    rows = []
+    for table, read, owner in (one if isinstance(one, Input) else Input(*one) for one in inputs):
+        name = f"{owner}/{table.name}" if owner else table.name
+        version = lake.version(table, owner or flywheel, read)
+        rows.append({"input_table": name, "input_cycle": read, "input_version": version})
     data = pa.Table.from_pylist(rows, schema=INPUT_VERSIONS.schema)
     lake.write(INPUT_VERSIONS, data, flywheel=flywheel, cycle=cycle, consumer=consumer.name)
 
@@ -116,11 +132,12 @@ def _present(lake: Lake, flywheel: str, inputs: Iterable[tuple[str, date]]) -> d
     by_table: dict[str, list[date]] = {}
     for table, cycle in inputs:
         by_table.setdefault(table, []).append(cycle)
-    return {
-        (table, cycle): version
-        for table, cycles in by_table.items()
-        for cycle, version in lake.versions(TABLES[table], flywheel, cycles).items()
-    }
+    present = {}
+    for name, cycles in by_table.items():
+        owner, _, table = name.rpartition("/")
+        for cycle, version in lake.versions(TABLES[table], owner or flywheel, cycles).items():
+            present[name, cycle] = version
+    return present
 
 
 def _inputs_in(path: Path) -> tuple[InputVersion, ...]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
+from flywheel_pipelines.lake.versions import Input
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.production.briefs import briefs_from_ledger, briefs_from_outputs, wanted_briefs
 
@@ -31,3 +32,11 @@ def known_briefs(flywheel: Flywheel, store: Lake, cycle: date) -> pa.Table:
     published = store.read(tables.PUBLISHED_OUTPUTS, asked.published_by, cycle)
     theirs = store.read(tables.BRIEFS, asked.published_by, cycle)
     return wanted_briefs(briefs_from_outputs(published, theirs), asked.each)
+
+
+def inputs_of_briefs(flywheel: Flywheel, cycle: date) -> list[Input]:
+    """What `known_briefs` reads: by it `input_versions` tells when another flywheel has published anew."""
+    source = flywheel.spec.briefs.published_by
+    if source is None:
+        return [Input(tables.BRIEF_LEDGER, cycle)]
+    return [Input(tables.PUBLISHED_OUTPUTS, cycle, source), Input(tables.BRIEFS, cycle, source)]

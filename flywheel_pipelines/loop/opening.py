@@ -24,7 +24,7 @@ from flywheel_pipelines.learning.thresholds import register_threshold
 from flywheel_pipelines.loop.embedding import CycleVectors, pinned_embeddings
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.loop.handing_back import hand_back
-from flywheel_pipelines.loop.known_briefs import known_briefs
+from flywheel_pipelines.loop.known_briefs import inputs_of_briefs, known_briefs
 from flywheel_pipelines.loop.predicting import predictor_of
 from flywheel_pipelines.loop.prompts import pinned_prompts, register_prompts
 from flywheel_pipelines.loop.ranking_leads import rank_leads
@@ -110,7 +110,7 @@ def _write_briefs(flywheel: Flywheel, recorder: Recorder, cycle: date, *, keep: 
         answered = store.read(tables.BRIEFS, flywheel.name, cycle).select(tables.BRIEFS.columns)
         is_known = pc.field("brief_id").isin(answered["brief_id"].combine_chunks())
         briefs = pa.concat_tables([answered.cast(briefs.schema), briefs.filter(~is_known)]).sort_by("brief_id")
-    recorder.write(tables.BRIEFS, briefs, cycle, [(tables.BRIEF_LEDGER, cycle)])
+    recorder.write(tables.BRIEFS, briefs, cycle, inputs_of_briefs(flywheel, cycle))
 
 
 def pin_manifest(

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from flywheel_pipelines.lake.contracts import TableContract
 from flywheel_pipelines.lake.store import Lake, WrittenPartition
-from flywheel_pipelines.lake.versions import record_inputs
+from flywheel_pipelines.lake.versions import Input, record_inputs
 
 
 class Markdown(str):
@@ -36,7 +36,11 @@ class Recorder:
         self.last: pa.Table | None = None
 
     def write(
-        self, table: TableContract, data: pa.Table, cycle: date, inputs: Iterable[tuple[TableContract, date]] = ()
+        self,
+        table: TableContract,
+        data: pa.Table,
+        cycle: date,
+        inputs: Iterable[Input | tuple[TableContract, date]] = (),
     ) -> None:
         """Replace one partition, then note which versions it was computed from.
 

@@ -1,7 +1,8 @@
 """Which turn of a flywheel is due: the cycle to close or to open next, from what is open, what is closed, and the time.
 
 At `schedule.hour` of a cycle's first day the cycle before is closed; once it is, the cycle itself is opened. Turns that
-were missed are caught up one by one, oldest first, so that each cycle is opened with what the one before has taught.
+were missed are caught up one by one, oldest first, so that each cycle is opened with what the one before has taught. A
+flywheel that writes about what another publishes opens a cycle once that has published in it.
 
 Here: that rule, as a function of its arguments, and holes in history. Not here: asking the clock, or requesting runs
 (`components/automation.py`).
@@ -29,7 +30,13 @@ class Turn:
     words: str
 
 
-def next_turn(spec: FlywheelSpec, opened: Collection[date], closed: Collection[date], now: datetime) -> Turn | str:
+def next_turn(
+    spec: FlywheelSpec,
+    opened: Collection[date],
+    closed: Collection[date],
+    now: datetime,
+    published: Collection[date] = (),
+) -> Turn | str:
     """The turn that is due at `now` (an instant with a time zone), or why none is, in words.
 
     Args:
@@ -37,7 +44,15 @@ def next_turn(spec: FlywheelSpec, opened: Collection[date], closed: Collection[d
         opened: cycles whose outputs are published.
         closed: cycles whose momentum stands.
         now: the present.
+        published: cycles in which `briefs.published_by` has published; of no interest where no flywheel is named.
     """
+    due = _next_in_order(spec, opened, closed, now)
+    if not isinstance(due, Turn) or due.verb == "close" or spec.briefs.published_by is None:
+        return due
+    return due if due.cycle in published else _waits_for_briefs(spec, due, published)
+
+
+def _next_in_order(spec: FlywheelSpec, opened: Collection[date], closed: Collection[date], now: datetime) -> Turn | str:
     running = running_cycle(spec, now)
     newest = max(opened, default=None)
     if running < spec.start:
@@ -79,6 +94,19 @@ def holes_in_words(spec: FlywheelSpec, found: Sequence[date], opened: Collection
     return (
         f"History has a hole: cycle {found[0]} {state}{more}. Open and close what is missing, in order (the job "
         f"{spec.name}__catch_up does both), or leave it: the cycle behind it records that a gap was allowed."
+    )
+
+
+def _waits_for_briefs(spec: FlywheelSpec, due: Turn, published: Collection[date]) -> str:
+    """What an opening waits for, and what helps when it would wait for ever."""
+    source = spec.briefs.published_by
+    later = [cycle for cycle in published if cycle > due.cycle]
+    if not later:
+        return f"{due.words} It waits until {source} has published in cycle {due.cycle}: its outputs are the briefs."
+    return (
+        f"{due.words} Its briefs would be what {source} published in cycle {due.cycle}, but that has gone on to "
+        f"{min(later)} without it. Open {due.cycle} with the job {source}__open, or {min(later)} of {spec.name} alone "
+        f"with the job {spec.name}__open and allow_gap: true; the turns go on from there."
     )
 
 

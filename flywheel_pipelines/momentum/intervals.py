@@ -194,19 +194,23 @@ def spin_verdict(lift: Lift) -> SpinVerdict:
     return "unproven"
 
 
-def verdict_words(lift: Lift) -> str:
-    """The verdict for a person, with the numbers it rests on."""
+TREADMILL = "the treadmill"
+"""What the control arm is called where nothing else is said."""
+
+
+def verdict_words(lift: Lift, rival: str = TREADMILL) -> str:
+    """The verdict for a person, with the numbers it rests on; `rival` is what the control arm is."""
     match spin_verdict(lift):
         case "unmeasured":
             return "Not measured yet: no briefs with feedback in both the flywheel and the control arm."
         case "spinning":
-            return f"Spinning: {percent_range(lift)} over the treadmill."
+            return f"Spinning: {percent_range(lift)} over {rival}."
         case "losing":
-            return f"Losing: {percent_range(lift)} against the treadmill."
+            return f"Losing: {percent_range(lift)} against {rival}."
         case "unproven" if lift.lower is None:
-            return f"Not proven: {percent(lift.value)} over the treadmill, on too few briefs for an interval."
+            return f"Not proven: {percent(lift.value)} over {rival}, on too few briefs for an interval."
         case _:
-            return f"Not proven: {percent_range(lift)} over the treadmill; the interval includes zero."
+            return f"Not proven: {percent_range(lift)} over {rival}; the interval includes zero."
 
 
 def percent(value: float | None) -> str:

@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from flywheel_pipelines.momentum.intervals import Lift, percent, verdict_words
+from flywheel_pipelines.momentum.intervals import TREADMILL, Lift, percent, verdict_words
 
 # An opaque off-white card: dark ink on it has a contrast above 7:1, and the card stands out on a dark page and on a
 # light one alike.
@@ -28,13 +28,14 @@ SIZE, DPI = (9.6, 4.8), 120
 FRAME = (0.065, 0.09, 0.805, 0.68)
 
 
-def momentum_plot(momentum: pa.Table, *, flywheel: str, label: str | None = None) -> bytes:
+def momentum_plot(momentum: pa.Table, *, flywheel: str, label: str | None = None, rival: str = TREADMILL) -> bytes:
     """Draw the momentum of a flywheel.
 
     Args:
         momentum: MOMENTUM with the `cycle` column, as the lake reads it; any number of cycles, also none.
         flywheel: name of the flywheel, for the title.
         label: a word to print across the picture, e.g. 'synthetic', when the data are not of the real world.
+        rival: what the control arm is, in words.
 
     Returns:
         A PNG. The lift axis holds the bands of the later half of the cycles and all dots but the wildest, which sit at
@@ -59,9 +60,9 @@ def momentum_plot(momentum: pa.Table, *, flywheel: str, label: str | None = None
         else:
             axes.set_ylim(-0.1, 0.1)
             axes.xaxis.set_major_locator(NullLocator())
-        _dress(axes)
-        _label_lines(axes, lift)
-        _entitle(figure, flywheel, lift, label)
+        _dress(axes, rival)
+        _label_lines(axes, lift, rival)
+        _entitle(figure, flywheel, verdict_words(lift, rival), label)
         buffer = io.BytesIO()
         # Without the version of matplotlib in it, the file depends on the pixels alone.
         canvas.print_png(buffer, metadata={"Software": None})
@@ -103,7 +104,9 @@ def _draw_cycles(axes: Axes, single: dict[str, np.ndarray]) -> None:
     sizes = 12 + 36 * single["n_briefs"] / max(single["n_briefs"].max(), 1.0)
     look = {"color": QUIET, "alpha": 0.5, "linewidths": 0, "zorder": 3}
     inside = known & (single["lift"] >= low) & (single["lift"] <= high)
-    axes.scatter(single["cycle"][inside], single["lift"][inside], s=sizes[inside], label="one cycle", **look)
+    axes.scatter(
+        single["cycle"][inside], single["lift"][inside], s=sizes[inside], label="one cycle", clip_on=False, **look
+    )
     for beyond, marker, edge in (
         (known & (single["lift"] > high), "^", high - inset),
         (known & (single["lift"] < low), "v", low + inset),
@@ -142,7 +145,7 @@ def _date_axis(axes: Axes, cycles: np.ndarray) -> None:
         axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
 
 
-def _dress(axes: Axes) -> None:
+def _dress(axes: Axes, rival: str) -> None:
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(colors=QUIET, labelsize=10, length=0)
@@ -150,15 +153,15 @@ def _dress(axes: Axes) -> None:
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(GRID)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:+.4g}%" if round(value, 6) else "0%"))
-    axes.text(0, 1.035, "Lift over the treadmill", transform=axes.transAxes, color=QUIET, fontsize=9.5)
+    axes.text(0, 1.035, f"Lift over {rival}", transform=axes.transAxes, color=QUIET, fontsize=9.5)
 
 
-def _label_lines(axes: Axes, lift: Lift) -> None:
+def _label_lines(axes: Axes, lift: Lift, rival: str) -> None:
     """The zero line, and names at the right end of both lines, kept apart where the lines meet."""
     axes.axhline(0, color=TREADMILL_COLOUR, linewidth=1.6, linestyle=(0, (5, 3)), zorder=3)
     low, high = axes.get_ylim()
     gap = 0.11 * (high - low)
-    names = [(0.0, "treadmill\n(control)", TREADMILL_COLOUR, 10.0)]
+    names = [(0.0, f"{rival.removeprefix('the ')}\n(control)", TREADMILL_COLOUR, 10.0)]
     if lift.value is not None:
         side = 1 if lift.value >= 0 else -1
         height = side * max(abs(lift.value), gap)
@@ -170,10 +173,10 @@ def _label_lines(axes: Axes, lift: Lift) -> None:
         )  # fmt: skip
 
 
-def _entitle(figure: Figure, flywheel: str, lift: Lift, label: str | None) -> None:
+def _entitle(figure: Figure, flywheel: str, verdict: str, label: str | None) -> None:
     title = f"{flywheel}, {label} data" if label else flywheel
     figure.text(0.02, 0.945, title, va="center", color=INK, fontsize=15, weight="bold")
-    figure.text(0.02, 0.878, verdict_words(lift), va="center", color=INK, fontsize=11)
+    figure.text(0.02, 0.878, verdict, va="center", color=INK, fontsize=11)
     if label:
         figure.text(
             0.47, 0.45, label.upper(), ha="center", va="center", rotation=18, fontsize=54, weight="bold", color=INK,

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from flywheel_pipelines.momentum.anytime import anytime_lift, pair_sums
 from flywheel_pipelines.momentum.intervals import (
     MINIMUM_BRIEFS,
+    TREADMILL,
     Better,
     BriefSums,
     Lift,
@@ -69,7 +70,9 @@ class Summary:
         return asdict(self)
 
 
-def summarise(outcomes: pa.Table, *, better: Better, seed: int = 0, draws: int = 2000) -> Summary:
+def summarise(
+    outcomes: pa.Table, *, better: Better, seed: int = 0, draws: int = 2000, rival: str = TREADMILL
+) -> Summary:
     """Lift, interval, halves and quarters of a history.
 
     Quarters hold equal numbers of counted briefs (give or take one) in order of cycle, then brief; the last half is
@@ -82,6 +85,7 @@ def summarise(outcomes: pa.Table, *, better: Better, seed: int = 0, draws: int =
         better: whether higher or lower values of the metric are better.
         seed: seed of the bootstrap.
         draws: number of bootstrap draws.
+        rival: what the control arm is, in words.
     """
     ordered = outcomes.filter(outcomes["is_counted"]).sort_by([("cycle", "ascending"), ("brief_id", "ascending")])
     n = ordered.num_rows
@@ -106,7 +110,7 @@ def summarise(outcomes: pa.Table, *, better: Better, seed: int = 0, draws: int =
         cycles=len(ordered["cycle"].unique()),
         is_spinning=spin_verdict(anytime) == "spinning",
         verdict=spin_verdict(anytime),
-        words=verdict_words(anytime),
+        words=verdict_words(anytime, rival),
     )
 
 

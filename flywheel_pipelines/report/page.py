@@ -25,7 +25,7 @@ from flywheel_pipelines.momentum.summary import Summary, summarise
 from flywheel_pipelines.overview import latest_audit
 from flywheel_pipelines.paths import DataPaths
 from flywheel_pipelines.published import query
-from flywheel_pipelines.spec import FlywheelSpec
+from flywheel_pipelines.spec import FlywheelSpec, LlmProducer
 
 TEMPLATE = "page.html.j2"
 SHOWN_REFERENCES = 6
@@ -65,7 +65,7 @@ class FlywheelReport:
     audit_words: str
     audit_verdict: str
     costs: Rows
-    example_output: str
+    best_reference: str | None
     plot: Path
     page: Path
 
@@ -115,9 +115,11 @@ def write_report(paths: DataPaths, spec: FlywheelSpec) -> FlywheelReport:
     closed = lake.cycles(tables.MOMENTUM, spec.name)
     manifest = lake.read(tables.CYCLE_MANIFEST, spec.name, last, columns=["is_synthetic"])
     is_synthetic = any(manifest["is_synthetic"].to_pylist())
-    summary = summarise(lake.read(tables.BRIEF_OUTCOMES, spec.name), better=spec.metric.better)
+    summary = summarise(lake.read(tables.BRIEF_OUTCOMES, spec.name), better=spec.metric.better, rival=spec.arms.rival)
     label = "simulated" if is_synthetic else None
-    picture = momentum_plot(lake.read(tables.MOMENTUM, spec.name), flywheel=spec.name, label=label)
+    picture = momentum_plot(
+        lake.read(tables.MOMENTUM, spec.name), flywheel=spec.name, label=label, rival=spec.arms.rival
+    )
     corpus = lake.read(tables.REFERENCE_CORPUS, spec.name, last).sort_by("rank").to_pylist()
     parts = _parts(lake, spec.name, last)
     costs = _costs(paths, spec.name)
@@ -130,6 +132,8 @@ def write_report(paths: DataPaths, spec: FlywheelSpec) -> FlywheelReport:
         last_cycle=last,
         metric=spec.floor.metric,
         summary=summary,
+        rival=spec.arms.rival,
+        control_is=_control_in_words(spec),
         plot=base64.b64encode(picture).decode(),
         momentum=momentum_lines(summary),
         parts=part_lines(parts),
@@ -150,10 +154,19 @@ def write_report(paths: DataPaths, spec: FlywheelSpec) -> FlywheelReport:
         audit_words=audit_words,
         audit_verdict=audit_verdict,
         costs=costs,
-        example_output=corpus[0]["reference_id"] if corpus else "OUTPUT_ID",
+        best_reference=corpus[0]["reference_id"] if corpus else None,
         plot=_write(paths.reports / f"{spec.name}_momentum.png", picture),
         page=_write(paths.reports / f"{spec.name}.html", html.encode()),
     )
+
+
+def _control_in_words(spec: FlywheelSpec) -> str:
+    """What the control arm does, for whoever reads the page."""
+    if spec.arms.pools_segments:
+        return "The control arm is one size for all: it learns as well, and does not tell segments apart."
+    if isinstance(spec.producer, LlmProducer):
+        return "The control arm is the treadmill: the same model, the first prompt, no references."
+    return "The control arm is the treadmill: it chooses at random."
 
 
 def momentum_lines(summary: Summary) -> Rows:

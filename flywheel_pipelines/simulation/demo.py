@@ -121,7 +121,8 @@ def run_demo(plan: DemoPlan, paths: DataPaths, on_progress: OnProgress = lambda 
 
     An earlier demo of the same flywheels is replaced. Every cycle is a partition in the Dagster instance of this data
     directory, so the UI shows it afterwards. `on_progress` is told the cycles closed so far, and how many there will
-    be, in all flywheels together. The offline writer writes, whatever provider the environment names.
+    be, in all flywheels together, those included whose outputs are briefs here and that are played first. The offline
+    writer writes, whatever provider the environment names.
 
     Raises:
         FlywheelError: a step failed, or a flywheel holds data that did not come from a demo.
@@ -133,12 +134,17 @@ def run_demo(plan: DemoPlan, paths: DataPaths, on_progress: OnProgress = lambda 
         plan.briefs(spec)
     with _no_provider(), open_instance(paths) as instance:
         definitions = plan.definitions()
-        for source in plan.sources(lake):
-            play_season(source, source.specs[0], paths)
+        sources = plan.sources(lake)
+        total = plan.n_cycles * (len(sources) + len(plan.specs))
+        for number, source in enumerate(sources):
+            before = number * plan.n_cycles
+            play_season(
+                source, source.specs[0], paths, lambda _, done, __, before=before: on_progress(before + done, total)
+            )
         for spec in plan.specs:
             replace_earlier(lake, instance, definitions, spec.name, own=OWN_SOURCES, what=TAG)
             _remove_files(paths, spec.name)
-        _play_all(plan, paths, lake, on_progress)
+        _play_all(plan, paths, lake, lambda done: on_progress(plan.n_cycles * len(sources) + done, total))
         execute_job(definitions.resolve_job_def("warehouse__publish"), instance, [], {}, TAG)
     return [write_report(paths, spec) for spec in plan.specs]
 
@@ -160,11 +166,10 @@ def play_season(plan: DemoPlan, spec: FlywheelSpec, paths: DataPaths, on_cycle: 
         play(season, DagsterStage(season.flywheel, plan.definitions(), instance), lake, paths, on_cycle)
 
 
-def _play_all(plan: DemoPlan, paths: DataPaths, lake: Lake, on_progress: OnProgress) -> None:
+def _play_all(plan: DemoPlan, paths: DataPaths, lake: Lake, on_closed: Callable[[int], None]) -> None:
     """Play every season; how far they are is read from the lake, where a closed cycle leaves its last partition."""
-    total = plan.n_cycles * len(plan.specs)
     if len(plan.specs) == 1:
-        play_season(plan, plan.specs[0], paths, lambda _, done, total: on_progress(done, total))
+        play_season(plan, plan.specs[0], paths, lambda _, done, __: on_closed(done))
         return
     # Fresh processes: this one has threads, which do not survive a fork.
     with ProcessPoolExecutor(len(plan.specs), mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -176,7 +181,7 @@ def _play_all(plan: DemoPlan, paths: DataPaths, lake: Lake, on_progress: OnProgr
                     pool.shutdown(wait=True, cancel_futures=True)
                 future.result()
             closed = sum(len(lake.cycles(tables.MOMENTUM, spec.name)) for spec in plan.specs)
-            on_progress(closed, total)
+            on_closed(closed)
 
 
 @contextmanager

@@ -90,6 +90,11 @@ class ArmsSpec(Section):
         """Whether the control arm learns without telling segments apart."""
         return self.control_is == "one_size_fits_all"
 
+    @property
+    def rival(self) -> str:
+        """What the flywheel arm is measured against, as pictures and verdicts call it."""
+        return "one size for all" if self.pools_segments else "the treadmill"
+
     @model_validator(mode="after")
     def _the_flywheel_keeps_briefs(self) -> Self:
         control = 0.0 if self.control == "off" else self.control

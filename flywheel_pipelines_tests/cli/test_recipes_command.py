@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from flywheel_pipelines.cli import making
+from flywheel_pipelines.cli.running import after_demo
 from flywheel_pipelines.errors import FlywheelError, SpecError
 from flywheel_pipelines.loop.flywheel import Flywheel
+from flywheel_pipelines.paths import DEFS_DIR
 from flywheel_pipelines.recipe_book import Recipe, copy_recipe, find_recipes, recipe_named
 from flywheel_pipelines.simulation.declared import audience_of
+from flywheel_pipelines.simulation.demo import DemoPlan
 from flywheel_pipelines.spec import load_spec
 from flywheel_pipelines_tests.cli.runner import Run
 from flywheel_pipelines_tests.recipe_world import EIGHTH
@@ -83,3 +86,28 @@ def test_each_feed_of_metrics_is_said_to_need_what_it_brings() -> None:
     asked, counted = of_editor.split(";")
     assert "sessions_ignored" in counted
     assert "sessions_ignored" not in asked
+
+
+def test_what_to_try_after_a_demo_of_a_recipe_is_about_the_recipe() -> None:
+    recipe = recipe_named("prototypes")
+    commands = [command for command, _ in after_demo(DemoPlan((recipe.spec,), recipe=recipe), "abc")]
+    # Below defs/ there is none yet, so the UI shows it only once it is copied.
+    assert commands[:2] == [".venv/bin/flywheel init --recipe prototypes", "make dev"]
+    assert ".venv/bin/flywheel demo --recipe prototypes --world flat" in commands
+    assert any("where flywheel in ('prototypes')" in command for command in commands)
+    assert ".venv/bin/flywheel trace abc" in commands
+
+
+def test_what_scores_leads_is_written_by_no_model_and_has_perhaps_no_reference() -> None:
+    recipe = recipe_named("lead_scoring")
+    commands = [command for command, _ in after_demo(DemoPlan((recipe.spec,), recipe=recipe), None)]
+    assert not any("OPENAI_API_KEY" in command or "trace" in command for command in commands)
+
+
+def test_control_the_demo_of_the_project_is_repeated_as_it_was_asked_for() -> None:
+    specs = tuple(load_spec(DEFS_DIR / name / "defs.yaml") for name in ("content", "outreach"))
+    both = [command for command, _ in after_demo(DemoPlan(specs), "abc")]
+    assert both[0] == "make dev"
+    assert ".venv/bin/flywheel demo --floor off" in both
+    one = [command for command, _ in after_demo(DemoPlan(specs[1:]), "abc")]
+    assert ".venv/bin/flywheel demo --flywheel outreach --floor off" in one

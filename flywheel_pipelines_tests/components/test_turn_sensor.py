@@ -39,7 +39,7 @@ class Clockwork:
     def tick(self, day: date | None = None, hour: int = 6) -> dg.SensorResult:
         if day is not None:
             self.now = datetime(day.year, day.month, day.day, hour, tzinfo=UTC)
-        sensor = self.definitions.resolve_sensor_def(f"{NAME}__turn")
+        sensor = self.definitions.resolve_sensor_def(f"{self.wheel.spec.name}__turn")
         resources = {"lake": LakeResource(duckdb=DuckDBResource(database=":memory:"))}
         with dg.build_sensor_context(instance=self.instance, resources=resources) as context:
             result = sensor(context)
@@ -77,7 +77,7 @@ class Clockwork:
             self.definitions.resolve_job_def(str(request.job_name)),
             status,
             by_hand=by_hand,
-            tags={"flywheel": NAME, **request.tags, **(tags or {})},
+            tags={"flywheel": self.wheel.spec.name, **request.tags, **(tags or {})},
         )
 
 

@@ -67,7 +67,7 @@ class Wheel:
     def take(self, verb: str, cycle: date) -> None:
         """Open or close a cycle: the mark in the lake, then a line in the journal."""
         table = MARKS[verb]
-        self.lake.write(table, rows(table, [{}]), flywheel=NAME, cycle=cycle)
+        self.lake.write(table, rows(table, [{}]), flywheel=self.spec.name, cycle=cycle)
         self.note(verb, cycle)
 
     def note(self, verb: str, cycle: date) -> None:
@@ -75,7 +75,7 @@ class Wheel:
             journal.write(f"{verb} {cycle}\n")
 
     def marks(self, verb: str) -> list[date]:
-        return self.lake.cycles(MARKS[verb], NAME)
+        return self.lake.cycles(MARKS[verb], self.spec.name)
 
     def definitions(self) -> dg.Definitions:
         """Two assets and their jobs under the names of a flywheel, and the sensor that turns it."""
@@ -83,10 +83,10 @@ class Wheel:
         assets = {verb: self._asset(kit, verb) for verb in MARKS}
         jobs = {
             verb: dg.define_asset_job(
-                f"{NAME}__{verb}",
+                f"{self.spec.name}__{verb}",
                 selection=dg.AssetSelection.assets(asset),
                 executor_def=dg.in_process_executor,
-                tags={"flywheel": NAME},
+                tags={"flywheel": self.spec.name},
             )
             for verb, asset in assets.items()
         }
@@ -98,7 +98,7 @@ class Wheel:
         )
 
     def _asset(self, kit: AssetKit, verb: str) -> dg.AssetsDefinition:
-        @dg.asset(key=[NAME, MARKS[verb].name], partitions_def=kit.partitions)
+        @dg.asset(key=[self.spec.name, MARKS[verb].name], partitions_def=kit.partitions)
         def turn(context: dg.AssetExecutionContext) -> None:
             wait_to_be_killed(self.root, "at_work")
             self.take(verb, date.fromisoformat(context.partition_key))

@@ -15,6 +15,7 @@ from benchmarks.segments import N_NULL, play
 from flywheel_pipelines.errors import SpecError
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.loop.writing import without_segments
+from flywheel_pipelines.momentum.intervals import Lift, verdict_words
 from flywheel_pipelines.recipe_book import Recipe, recipe_named
 from flywheel_pipelines.spec import parse_spec
 from flywheel_pipelines_tests.recipe_world import RecipeWorld
@@ -94,6 +95,13 @@ def test_it_ties_where_segments_do_not_differ(tmp_path: Path) -> None:
     audience.write_text(alike, encoding="utf-8")
     momentum = RecipeWorld(tmp_path, Recipe(folder), n_cycles=15).play_plainly().momentum
     assert momentum["anytime_lower"] < 0 < momentum["anytime_upper"]
+
+
+def test_the_verdict_names_what_the_control_is() -> None:
+    """It learns as well, so it is no treadmill."""
+    lift = Lift(0.3, 0.1, 0.5)
+    assert verdict_words(lift, RECIPE.spec.arms.rival).endswith("over one size for all.")
+    assert verdict_words(lift, recipe_named("prototypes").spec.arms.rival).endswith("over the treadmill.")
 
 
 @pytest.mark.parametrize("arms", [{"control": "off"}, {"control": 0.3, "challenger": 0.2}])

@@ -29,9 +29,9 @@ briefs as (
 
 ),
 
-published as (
+generated as (
 
-    select * from {{ ref('stg_published_outputs') }}
+    select * from {{ ref('stg_generated_outputs') }}
 
 ),
 
@@ -132,20 +132,21 @@ learned as (
     union all
 
     -- From one flywheel to another: the brief is called by the id of the output that it is about, and ids of outputs
-    -- are hashes that hold the flywheel. What follows the id says which of several briefs it is.
+    -- are hashes that hold the flywheel. What follows the id says which of several briefs it is. What was replaced since
+    -- is no longer published, but was taken up; `outputs.is_superseded` tells.
     select distinct
         briefs.flywheel,
         briefs.cycle,
         'output' as from_kind,
-        published.output_id as from_id,
+        generated.output_id as from_id,
         'taken_up_as' as relation,
         'brief' as to_kind,
         briefs.brief_id as to_id
     from briefs
-    inner join published
+    inner join generated
         on
-            split_part(briefs.brief_id, '.', 1) = published.output_id
-            and briefs.flywheel <> published.flywheel
+            split_part(briefs.brief_id, '.', 1) = generated.output_id
+            and briefs.flywheel <> generated.flywheel
 
 ),
 

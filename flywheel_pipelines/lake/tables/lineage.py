@@ -13,7 +13,7 @@ INPUT_VERSIONS = TableContract(
     partition_by=("flywheel", "cycle", "consumer"),
     schema=pa.schema(
         [
-            column("input_table", TEXT, "Table that was read."),
+            column("input_table", TEXT, "Table that was read; of another flywheel, flywheel/table."),
             column("input_cycle", DAY, "Cycle that was read."),
             column("input_version", TEXT, "Content hash of what was read; 'absent' when there was nothing yet."),
         ]
