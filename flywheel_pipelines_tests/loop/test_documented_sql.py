@@ -14,6 +14,7 @@ from flywheel_pipelines.simulation.direct_writers import DirectWriters
 from flywheel_pipelines.simulation.season import PlainStage, Season, play
 from flywheel_pipelines_tests.written_world import WrittenWorld
 
+pytestmark = pytest.mark.slow
 PAGE = PROJECT_ROOT / "docs" / "learning" / "scoring.md"
 
 
