@@ -111,9 +111,16 @@ class Comparison:
             return Comparison(*self._settled, waiting=found)
         n, m = found.n_first, found.n_second
         weight = n * m / (n + m)
-        spread_first = _variance(found.first, found.first_squares, n)
-        spread_second = _variance(found.second, found.second_squares, m)
-        shared = weight**2 * found.n_both * _covariance(found, spread_first, spread_second) / (n * m)
+        spread_first = variance_from_sums(found.first, found.first_squares, n)
+        spread_second = variance_from_sums(found.second, found.second_squares, m)
+        covariance = covariance_from_sums(
+            found.first_both,
+            found.second_both,
+            found.products_both,
+            found.n_both,
+            limit=math.sqrt(spread_first * spread_second),
+        )
+        shared = weight**2 * found.n_both * covariance / (n * m)
         added = (
             1, n, m, found.n_both, weight, weight * found.first / n, weight * found.second / m,
             weight**2 * spread_first / n, weight**2 * spread_second / m, shared,
@@ -257,18 +264,17 @@ def _degrees_of(comparison: Comparison) -> float | None:
     return (first + second) ** 2 / (first**2 / free_first + second**2 / free_second)
 
 
-def _variance(total: float, squares: float, n: int) -> float:
+def variance_from_sums(total: float, squares: float, n: int) -> float:
     """Unbiased variance from sums; differences that are rounding noise count as zero."""
     spread = squares - total * total / n
     return spread / (n - 1) if spread > 1e-12 * squares else 0.0
 
 
-def _covariance(sums: PairSums, spread_first: float, spread_second: float) -> float:
-    """Unbiased covariance over the briefs in both arms, kept within what the two variances allow."""
-    if sums.n_both < 2:
+def covariance_from_sums(first: float, second: float, products: float, n: int, *, limit: float) -> float:
+    """Unbiased covariance of n pairs from sums, kept within what the two variances allow: `limit` either way."""
+    if n < 2:
         return 0.0
-    raw = (sums.products_both - sums.first_both * sums.second_both / sums.n_both) / (sums.n_both - 1)
-    limit = math.sqrt(spread_first * spread_second)
+    raw = (products - first * second / n) / (n - 1)
     return min(max(raw, -limit), limit)
 
 

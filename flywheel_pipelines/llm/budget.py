@@ -61,6 +61,36 @@ def check_before(
         )
 
 
+def check_embeddings(cost: float | None, *, model: str, max_cost: float, spent: float | None) -> None:
+    """Refuse embeddings that would take a cycle past its budget, before any text is sent.
+
+    Args:
+        cost: US dollars that they are expected to take; None without a price.
+        model: the model that is asked.
+        max_cost: US dollars for the cycle, over all its attempts.
+        spent: US dollars spent on it already; None when unknown.
+
+    Raises:
+        BudgetError: it would cost more, or nobody can say.
+    """
+    if cost is None:
+        raise BudgetError(
+            f"The budget of ${max_cost:.2f} cannot be kept: the embeddings by {model} have no price. Write "
+            "scoring_model.embedding_price, in US dollars per million tokens, or remove producer.max_cost_per_cycle."
+        )
+    if spent is None:
+        raise BudgetError(
+            f"The budget of ${max_cost:.2f} cannot be kept: what this cycle has cost so far is unknown. Write every "
+            "price, or remove producer.max_cost_per_cycle for this cycle."
+        )
+    if spent + cost > max_cost:
+        raise BudgetError(
+            f"The embeddings by {model} are expected to cost ${cost:.4f}, ${spent:.4f} has been spent on this cycle, "
+            f"and the budget is ${max_cost:.2f}; no text was sent. Raise producer.max_cost_per_cycle, or write "
+            "scoring_model.embeddings: none."
+        )
+
+
 class Purse:
     """What may still be spent while requests are under way.
 

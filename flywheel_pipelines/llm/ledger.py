@@ -14,12 +14,14 @@ import pyarrow as pa
 
 from flywheel_pipelines.chat import Answer, Usage
 from flywheel_pipelines.lake.store import CycleWindow, Lake, content_hash
-from flywheel_pipelines.lake.tables import LLM_REQUESTS
+from flywheel_pipelines.lake.tables import EMBEDDING_REQUESTS, LLM_REQUESTS
 from flywheel_pipelines.llm.journal import Journal
 from flywheel_pipelines.llm.journal_entries import JournalRequest, JournalTry
 from flywheel_pipelines.llm.pricing import BYTES_PER_TOKEN, TOKENS_PER_MESSAGE, Experience
 
 INTERRUPTED = "interrupted"
+UNPAID_EMBEDDER = "endpoint/offline-writer"
+"""Nobody pays for what the offline writer embeds; int_cycle_costs passes over the same rows."""
 INTERRUPTED_WORDS = "The run ended while it was under way; it is asked again when it is wanted."
 
 
@@ -39,12 +41,17 @@ def known_answers(lake: Lake, flywheel: str, cycle: date) -> dict[str, Answer]:
 
 
 def spent(lake: Lake, flywheel: str, cycle: date) -> float | None:
-    """US dollars a cycle has cost so far, over all its attempts; None when some of it is unknown.
+    """US dollars a cycle has cost so far, over all its attempts and with its embeddings; None when some is unknown.
 
     Requests whose tokens nobody counted (a server that broke off, say) have no known cost and are passed over; counted
     tokens without a price make the sum unknown.
     """
-    rows = lake.read(LLM_REQUESTS, flywheel, cycle, ["cost", "prompt_tokens"]).to_pylist()
+    columns = ["cost", "prompt_tokens"]
+    paid = f"not starts_with(embedding_model, '{UNPAID_EMBEDDER}')"
+    rows = [
+        *lake.read(LLM_REQUESTS, flywheel, cycle, columns).to_pylist(),
+        *lake.read(EMBEDDING_REQUESTS, flywheel, cycle, columns, where=paid).to_pylist(),
+    ]
     counted = [row["cost"] for row in rows if row["prompt_tokens"] is not None]
     return None if None in counted else sum(counted)
 

@@ -53,6 +53,16 @@ def cost_of(usage: Usage | None, price: PriceSpec | None, *, batch: bool = False
     return cost * (1 - price.batch_discount) if batch else cost
 
 
+def embedding_cost(texts: Iterable[str], price: float | None, longest: int) -> float | None:
+    """US dollars that texts of at most `longest` bytes each are expected to take; None without a price.
+
+    Tokens are estimated from UTF-8 lengths; `price` is US dollars per million.
+    """
+    if price is None:
+        return None
+    return sum(math.ceil(min(len(text.encode()), longest) / BYTES_PER_TOKEN) for text in texts) * price / PER
+
+
 def prompt_tokens(request: ChatRequest) -> int:
     """Tokens of a prompt, estimated from its UTF-8 length: no tokenizer fits every endpoint."""
     texts = sum(len(message.content.encode()) for message in request.messages)

@@ -22,7 +22,10 @@ from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.contracts import TableContract
 from flywheel_pipelines.lake.store import CycleWindow, Lake, content_hash
 from flywheel_pipelines.learning.embedding_features import TextVectors, rounded, text_hash
-from flywheel_pipelines.llm.embedding import Embedded
+from flywheel_pipelines.llm.budget import check_embeddings
+from flywheel_pipelines.llm.embedding import LONGEST_TEXT, Embedded
+from flywheel_pipelines.llm.ledger import spent
+from flywheel_pipelines.llm.pricing import PER, embedding_cost
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.loop.recorder import Shown
 from flywheel_pipelines.loop.writing import OFFLINE_MODEL, Writers
@@ -93,6 +96,7 @@ class CycleVectors:
 
         Raises:
             FlywheelError: they cannot be computed.
+            BudgetError: they may take the cycle past producer.max_cost_per_cycle; nothing was sent.
         """
         spec = self.flywheel.spec
         embedder = spec.scoring_model.embedder
@@ -105,11 +109,62 @@ class CycleVectors:
         missing = self._missing([*texts, *self._published(window)], set(known.hashes))
         if not missing:
             return known
+        expected = self._within_budget(missing)
+        costs: list[float | None] = []
         for start in range(0, len(missing), TEXTS_PER_BATCH):
             part = missing[start : start + TEXTS_PER_BATCH]
-            self._land([text_hash(text) for text in part], self.writers.embed(part, spec.scoring_model), embedder)
+            embedded = self.writers.embed(part, spec.scoring_model)
+            self._land([text_hash(text) for text in part], embedded, embedder)
+            costs += [call.cost for call in embedded.calls]
         self.shown = {"embedded_texts": len(missing), "embedding_model": embedder}
+        if spec.scoring_model.embeddings == "endpoint":
+            known = [cost for cost in costs if cost is not None]
+            so_far = spent(self.store, self.flywheel.name, self.cycle)
+            self.shown |= {
+                "expected_embedding_cost": _dollars(expected),
+                "embedding_cost": _dollars(sum(known) if len(known) == len(costs) else None),
+                "cost_of_cycle_so_far": _dollars(so_far),
+            }
         return read_vectors(self.store, self.flywheel.name, window, embedder)
+
+    def set_aside(self, answer_tokens: float) -> float:
+        """US dollars to keep for embeddings before answers of so many tokens are asked for; 0 where nothing is paid.
+
+        What the cycle's embeddings have cost already is not kept a second time.
+
+        Raises:
+            BudgetError: they alone would pass the budget, or have no price.
+        """
+        model, max_cost = self.flywheel.spec.scoring_model, self._max_cost
+        if max_cost is None:
+            return 0.0
+        window = CycleWindow(*cycle_window(self.cycle, self.flywheel.spec.cadence, model.window))
+        embedder = model.embedder or ""
+        missing = self._missing(self._published(window), set(self._hashes_of(window, embedder)))
+        backlog = embedding_cost(missing, model.embedding_price, LONGEST_TEXT)
+        rows = self.store.read(tables.EMBEDDING_REQUESTS, self.flywheel.name, self.cycle, columns=["cost"])
+        paid = sum(cost or 0.0 for cost in rows["cost"].to_pylist())
+        answers = None if model.embedding_price is None else answer_tokens * model.embedding_price / PER
+        expected = None if backlog is None or answers is None else backlog + max(0.0, answers - paid)
+        before = spent(self.store, self.flywheel.name, self.cycle)
+        check_embeddings(expected, model=embedder, max_cost=max_cost, spent=before)
+        return expected or 0.0
+
+    @property
+    def _max_cost(self) -> float | None:
+        """The budget that embeddings count towards; None without one, and where they cost nothing."""
+        writer = self.flywheel.writer
+        is_paid = self.flywheel.spec.scoring_model.embeddings == "endpoint"
+        return writer.max_cost_per_cycle if writer is not None and is_paid else None
+
+    def _within_budget(self, missing: Sequence[str]) -> float | None:
+        """What these texts are expected to cost. Raises BudgetError when that is more than the cycle may."""
+        model, max_cost = self.flywheel.spec.scoring_model, self._max_cost
+        expected = embedding_cost(missing, model.embedding_price, LONGEST_TEXT)
+        if max_cost is not None:
+            before = spent(self.store, self.flywheel.name, self.cycle)
+            check_embeddings(expected, model=model.embedder or "", max_cost=max_cost, spent=before)
+        return expected
 
     def _hashes_of(self, window: CycleWindow, embedder: str) -> list[str]:
         columns = ["text_hash", "embedding_model"]
@@ -174,3 +229,8 @@ class CycleVectors:
     def _table(self, table: TableContract, rows: list[dict[str, object]]) -> pa.Table:
         schema = pa.schema([pa.field("cycle", pa.date32()), *table.schema])
         return pa.Table.from_pylist([{"cycle": self.cycle, **row} for row in rows], schema=schema)
+
+
+def _dollars(cost: float | None) -> float | str:
+    # Unknown is not nothing.
+    return "unknown" if cost is None else round(cost, 6)

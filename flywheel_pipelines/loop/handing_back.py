@@ -16,11 +16,11 @@ from flywheel_pipelines.cycles import cycle_of
 from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.feedback.feeds.briefs import period_of_briefs, read_briefs
 from flywheel_pipelines.lake.tables import BRIEF_LEDGER
+from flywheel_pipelines.lake.writing import write_bytes_atomically
 from flywheel_pipelines.loop.recorder import Shown
 from flywheel_pipelines.production.briefs import one_of_each
 from flywheel_pipelines.production.content import leaves
 from flywheel_pipelines.production.handback import with_cells
-from flywheel_pipelines.production.outbox import write_whole
 from flywheel_pipelines.spec import FlywheelSpec
 
 PLAIN = ".csv"
@@ -49,7 +49,7 @@ def hand_back(
                 data = with_cells(path.read_bytes(), cells, list(spec.handback.columns))
             except FlywheelError as error:
                 raise FlywheelError(f"{path}: {error}") from error
-            write_whole(target, data)
+            write_bytes_atomically(target, data)
             written.append(str(target))
             rows += len(cells)
     if not written and exported:

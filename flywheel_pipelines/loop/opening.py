@@ -149,7 +149,9 @@ def generate(
         predictor = partial(predictor_of, store, opened.name, manifest, vectors)
         if opened.writer is not None:
             prompts = pinned_prompts(store, opened.name, manifest)
-            outputs, shown = write_outputs(opened, recorder, cycle, manifest, prompts, writers, predictor=predictor)
+            outputs, shown = write_outputs(
+                opened, recorder, cycle, manifest, prompts, writers, predictor=predictor, set_aside=vectors.set_aside
+            )
             read += [(tables.BRIEFS, cycle), (tables.LLM_REQUESTS, cycle)]
         elif opened.lead_scorer is not None:
             outputs, shown = rank_leads(opened, store, cycle, manifest, predictor)

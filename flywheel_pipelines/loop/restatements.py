@@ -147,7 +147,11 @@ def _restated_metrics(store: Lake, flywheel: str) -> Causes:
 
 
 def _caused_by(store: Lake, flywheel: str, cycle: date, step: str) -> Iterable[str]:
-    """The causes of one restatement of metrics; of the newest ones where it took more than one step."""
+    """The causes of one restatement of metrics; of the newest ones where it took more than one step.
+
+    A step that changes bytes and no number (another version of the package, say) is not on record. Then the newest
+    restatement on record is named, which the judgement may have known already.
+    """
     rows = [row for row in store.read(tables.RESTATEMENTS, flywheel, cycle).to_pylist() if row["subject"] == "metric"]
     chosen = [row for row in rows if row["batch_id"] == step]
     if not chosen and rows:

@@ -8,8 +8,6 @@ the split (`learning/training_sets.py`), and jobs that train on the files (`llm/
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -20,6 +18,7 @@ from flywheel_pipelines.chat import Message
 from flywheel_pipelines.errors import CycleOrderError
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import CycleWindow, Lake
+from flywheel_pipelines.lake.writing import write_bytes_atomically
 from flywheel_pipelines.learning.training_card import Origin, data_card, file_name
 from flywheel_pipelines.learning.training_pairs import Candidate, choose_examples
 from flywheel_pipelines.learning.training_sets import KINDS, SPLITS, Prompt, TrainingSet, build_training_set
@@ -87,8 +86,8 @@ def export_training_set(flywheel: Flywheel, store: Lake, cycle: date, root: Path
     folder = training_folder(root, flywheel.name, cycle)
     for kind in KINDS:
         for split in SPLITS:
-            _write_whole(folder / file_name(kind, split), made.file_bytes(kind, split))
-    _write_whole(folder / "card.md", card.encode())
+            write_bytes_atomically(folder / file_name(kind, split), made.file_bytes(kind, split))
+    write_bytes_atomically(folder / "card.md", card.encode())
     return Made(made, card, folder)
 
 
@@ -202,17 +201,3 @@ def _origin(flywheel: Flywheel, store: Lake, cycle: date, settings: TrainingSets
 
 def _any_synthetic(manifests: Iterable[Mapping[str, Any]]) -> bool:
     return any(manifest["is_synthetic"] for manifest in manifests)
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """One file, whole or not at all, on disk when this returns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".writing-{uuid.uuid4().hex}")
-    try:
-        with temporary.open("wb") as handle:
-            handle.write(content)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

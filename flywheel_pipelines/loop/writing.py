@@ -21,9 +21,10 @@ from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.llm.asking import AskReport, answer_requests
+from flywheel_pipelines.llm.budget import BudgetError
 from flywheel_pipelines.llm.embedding import Embedded, EmbeddingSettings, ask_for_embeddings
 from flywheel_pipelines.llm.embedding_local import embed_locally
-from flywheel_pipelines.llm.ledger import known_answers
+from flywheel_pipelines.llm.ledger import experience_of, known_answers
 from flywheel_pipelines.llm.offline.declared import declared_grammar
 from flywheel_pipelines.llm.offline.grammars import PARAMETER, make_known
 from flywheel_pipelines.llm.provider import Provider, provider_from_environment
@@ -209,11 +210,15 @@ def write_outputs(
     writers: Writers,
     *,
     predictor: Callable[[], Predict],
+    set_aside: Callable[[float], float] = lambda answer_tokens: 0.0,
 ) -> tuple[pa.Table, Shown]:
     """Rows of `generated_outputs` for one cycle, earlier attempts included, and what to tell people.
 
     `predictor` gives the pinned scoring model; it is asked only when there is something new to rank, and before
-    anything is paid.
+    anything is paid. `set_aside` says how many US dollars the embeddings of answers of so many tokens take.
+
+    Raises:
+        BudgetError: the answers and their embeddings may cost more than the cycle may; nothing was sent.
     """
     store, producer = recorder.store, flywheel.writer
     assert producer is not None
@@ -223,7 +228,8 @@ def write_outputs(
     settled = before if store.has(tables.PUBLISHED_OUTPUTS, flywheel.name, cycle) else before.slice(0, 0)
     is_known = {request.request.key for request in plan} <= set(settled["request_key"].to_pylist())
     predict = None if is_known else predictor()
-    report = writers.answer([request.request for request in plan], producer, store)
+    requests = [request.request for request in plan]
+    report = _answers_within(requests, producer, store, writers, set_aside)
     if refusal := report.too_many_failed(producer.max_failed):
         raise FlywheelError(refusal)
     outputs = outputs_from_answers(
@@ -255,6 +261,37 @@ def write_outputs(
         "written_by": f"{OFFLINE_MODEL}: simulated" if manifest["model"] == OFFLINE_MODEL else manifest["model"],
     }
     return superseded_by(before, outputs, manifest["attempt"]), shown
+
+
+def _answers_within(
+    requests: Sequence[ChatRequest],
+    producer: LlmProducer,
+    store: Lake,
+    writers: Writers,
+    set_aside: Callable[[float], float],
+) -> AskReport:
+    """The answers, for what the budget leaves beside the embeddings of what they say."""
+    budget = producer.max_cost_per_cycle
+    if budget is None or not requests or {one.key for one in requests} <= _answered(requests, store):
+        return writers.answer(requests, producer, store)
+    seen: dict[str, float | None] = {
+        model: experience_of(store, requests[0].flywheel, requests[0].cycle, model).completion_tokens
+        for model in {request.model for request in requests}
+    }
+    lengths = (min(one.max_output_tokens, seen[one.model] or one.max_output_tokens) for one in requests)
+    kept = set_aside(sum(lengths))
+    if not kept:
+        return writers.answer(requests, producer, store)
+    try:
+        return writers.answer(requests, producer.model_copy(update={"max_cost_per_cycle": budget - kept}), store)
+    except BudgetError as error:
+        raise BudgetError(
+            f"{error} (Of the ${budget:.2f} of producer.max_cost_per_cycle, ${kept:.4f} are set aside for embeddings.)"
+        ) from error
+
+
+def _answered(requests: Sequence[ChatRequest], store: Lake) -> set[str]:
+    return set(known_answers(store, requests[0].flywheel, requests[0].cycle))
 
 
 def _spent(report: AskReport) -> Shown:

@@ -14,6 +14,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy import special
 
+from flywheel_pipelines.sequential import covariance_from_sums, variance_from_sums
+
 Better = Literal["higher", "lower"]
 SpinVerdict = Literal["spinning", "unproven", "losing", "unmeasured"]
 
@@ -144,9 +146,11 @@ def _fieller(sums: BriefSums, ratio: float, confidence: float) -> tuple[float, f
     if min(n_f, n_c) < MINIMUM_BRIEFS:
         return None
     mean_f, mean_c = sums.flywheel / n_f, sums.control / n_c
-    var_f = _variance(sums.flywheel, sums.flywheel_squares, n_f)
-    var_c = _variance(sums.control, sums.control_squares, n_c)
-    cov = _covariance(sums, var_f, var_c)
+    var_f = variance_from_sums(sums.flywheel, sums.flywheel_squares, n_f)
+    var_c = variance_from_sums(sums.control, sums.control_squares, n_c)
+    cov = covariance_from_sums(
+        sums.flywheel_both, sums.control_both, sums.products_both, sums.n_both, limit=math.sqrt(var_f * var_c)
+    )
     # Variance of mean(f) - ratio mean(c), split into the three independent groups of briefs.
     both = n_b * (var_f / n_f**2 - 2 * ratio * cov / (n_f * n_c) + ratio**2 * var_c / n_c**2)
     flywheel_only = (n_f - n_b) * var_f / n_f**2
@@ -166,21 +170,6 @@ def _fieller(sums: BriefSums, ratio: float, confidence: float) -> tuple[float, f
     c = mean_f**2 - t_squared * var_f / n_f
     root = math.sqrt(max(b * b - a * c, 0.0))
     return (b - root) / a, (b + root) / a
-
-
-def _variance(total: float, squares: float, n: int) -> float:
-    """Unbiased variance from sums; differences that are rounding noise count as zero."""
-    spread = squares - total * total / n
-    return spread / (n - 1) if spread > 1e-12 * squares else 0.0
-
-
-def _covariance(sums: BriefSums, var_f: float, var_c: float) -> float:
-    """Unbiased covariance over the briefs in both arms, kept within what the two variances allow."""
-    if sums.n_both < 2:
-        return 0.0
-    raw = (sums.products_both - sums.flywheel_both * sums.control_both / sums.n_both) / (sums.n_both - 1)
-    limit = math.sqrt(var_f * var_c)
-    return min(max(raw, -limit), limit)
 
 
 def spin_verdict(lift: Lift) -> SpinVerdict:

@@ -10,9 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -23,6 +21,7 @@ import pyarrow as pa
 
 from flywheel_pipelines.lake.store import content_hash
 from flywheel_pipelines.lake.tables import EXPORTS
+from flywheel_pipelines.lake.writing import write_bytes_atomically
 from flywheel_pipelines.production.content import Path as ContentPath
 from flywheel_pipelines.production.content import leaves
 
@@ -151,7 +150,7 @@ def write_for_people(folder: Path, flywheel: str, cycle: date, rows: Sequence[Ma
     writer.writerow(PEOPLE_COLUMNS)
     writer.writerows([_cell(row[name]) for name in PEOPLE_COLUMNS] for row in rows)
     path = folder / flywheel / f"{cycle}.people.csv"
-    write_whole(path, lines.getvalue().encode())
+    write_bytes_atomically(path, lines.getvalue().encode())
     return path
 
 
@@ -159,7 +158,7 @@ def write_outbox(folder: Path, flywheel: str, cycle: date, rows: Sequence[Mappin
     """Write `<folder>/<flywheel>/<cycle>.csv` and `.jsonl`, each whole or not at all; equal rows give equal bytes."""
     paths = folder / flywheel / f"{cycle}.csv", folder / flywheel / f"{cycle}.jsonl"
     for path, text in zip(paths, (csv_text(rows), jsonl_text(rows)), strict=True):
-        write_whole(path, text.encode())
+        write_bytes_atomically(path, text.encode())
     return paths
 
 
@@ -264,17 +263,3 @@ def _cell(value: Any) -> str:
     text = str(value)
     text = f"'{text}" if _FORMULA.match(text) else text
     return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write under a temporary name, then rename, so that whoever watches the folder never reads half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".writing-{uuid.uuid4().hex}")
-    try:
-        with temporary.open("wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

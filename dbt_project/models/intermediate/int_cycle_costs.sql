@@ -4,7 +4,33 @@ with
 
 requests as (
 
-    select * from {{ ref('stg_llm_requests') }}
+    select
+        flywheel,
+        cycle,
+        arm,
+        status,
+        n_tries,
+        prompt_tokens,
+        cached_tokens,
+        completion_tokens,
+        cost
+    from {{ ref('stg_llm_requests') }}
+
+    union all
+
+    -- Nobody pays for what the offline writer embeds; the budget passes over the same rows (llm/ledger.py).
+    select
+        flywheel,
+        cycle,
+        'embeddings' as arm,
+        'answered' as status,
+        n_tries,
+        prompt_tokens,
+        0 as cached_tokens,
+        0 as completion_tokens,
+        cost
+    from {{ ref('stg_embedding_requests') }}
+    where not starts_with(embedding_model, 'endpoint/offline-writer')
 
 ),
 

@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 import tempfile
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,6 +31,7 @@ from flywheel_pipelines.feedback.reviews.workbook import (
     is_workbook,
     read_workbook,
 )
+from flywheel_pipelines.lake.writing import write_bytes_atomically
 
 DRAFT_HASH = "draft_hash"
 FILLED_IN = ("decision", "final_text", "comment", "reviewer")
@@ -67,13 +66,7 @@ def write_sheet(path: Path, rows: Sequence[Mapping[str, str | None]], *, written
         FlywheelError: a text is longer than a cell of a workbook can be.
     """
     data = sheet_csv(rows).encode() if written_as == "csv" else _sheet_xlsx(rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".writing-{uuid.uuid4().hex}")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_bytes_atomically(path, data)
 
 
 def sheet_csv(rows: Sequence[Mapping[str, str | None]]) -> str:
