@@ -162,10 +162,22 @@ def test_a_full_publish_in_slices_gives_the_same_rows(paths: DataPaths, monkeypa
     with contextlib.closing(duckdb.connect(str(paths.published_file), read_only=True)) as connection:
         schemas = connection.execute("select distinct schema_name from duckdb_columns() where not internal").fetchall()
     assert {name for (name,) in schemas} == {"main", "intermediate", "staging", "lake"}
-    # The control: without one of the slices its rows are missing.
+
+
+@pytest.mark.slow
+def test_a_slice_that_is_passed_over_is_refused(paths: DataPaths, monkeypatch: pytest.MonkeyPatch):
+    before = paths.published_file.resolve()
+    monkeypatch.setattr(increment, "SLICE_BYTES", 1)
     monkeypatch.setattr(publishing, "slices_of", lambda state: slices_of(state)[1:])
-    publish(paths, full=True)
-    assert {"main.outputs", "main.lineage", "main.scores"} <= set(differing(whole, paths.published_file))
+    with pytest.raises(AuditError) as caught:
+        publish(paths, full=True)
+    assert paths.published_file.resolve() == before
+    found = {outcome.name: outcome.rows for outcome in caught.value.outcomes if outcome.status == "fail"}
+    assert {"every_cycle_has_its_outputs", "every_cycle_has_its_edges", "every_cycle_has_its_scores"} <= set(found)
+    (row,) = found["every_cycle_has_its_scores"]
+    assert row["n_rows"] == 0
+    assert row["n_rows_in_the_lake"] > 0
+    assert f"cycle={row['cycle']}" in str(caught.value)
 
 
 def test_slices_hold_every_cycle_once_and_are_none_for_a_small_lake(paths: DataPaths, monkeypatch: pytest.MonkeyPatch):
