@@ -36,6 +36,7 @@ with duckdb.connect(sys.argv[1], read_only=True) as connection:
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(900),
     pytest.mark.skipif(not (NEXT / "duckdb").is_dir(), reason="the next DuckDB is not installed: make duckdb-next"),
 ]
 
