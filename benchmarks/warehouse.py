@@ -114,17 +114,27 @@ def _asked(paths: DataPaths) -> dict[int, float]:
     for question in questions(read_guide()):
         with contextlib.closing(duckdb.connect(str(Path(paths.published_file)), read_only=True)) as connection:
             name = f"question {question.number}"
-            looks = [_timed(name, lambda: connection.execute(question.sql).fetchall())[0] for _ in range(LOOKS)]  # noqa: B023
-            found[question.number] = sorted(look.seconds for look in looks)[LOOKS // 2]
+            looks = [_measured(lambda: connection.execute(question.sql).fetchall())[0] for _ in range(LOOKS)]  # noqa: B023
+            taken = sorted(looks, key=lambda look: look.seconds)[LOOKS // 2]
+            _say(name, taken)
+            found[question.number] = taken.seconds
     return found
 
 
 def _timed(name: str, action: Callable[[], T]) -> tuple[Taken, T]:
+    taken, done = _measured(action)
+    _say(name, taken)
+    return taken, done
+
+
+def _measured(action: Callable[[], T]) -> tuple[Taken, T]:
     started, before = time.perf_counter(), _worked()
     done = action()
-    taken = Taken(time.perf_counter() - started, _worked() - before)
+    return Taken(time.perf_counter() - started, _worked() - before), done
+
+
+def _say(name: str, taken: Taken) -> None:
     sys.stderr.write(f"{name}: {taken.seconds:.1f} s, {taken.of_processor:.1f} s of the processor\n")
-    return taken, done
 
 
 def _worked() -> float:
