@@ -135,11 +135,11 @@ def copy_base(increment: Increment, build: Path) -> bool:
 def write_record(build: Path, state: LakeState, copies: Iterable[Copy]) -> Path:
     """Leave beside a finished file, and beside its copies of small tables, what it was made from."""
     path = build.with_name(RECORD)
-    copies = {
+    known = {
         copy.path.stem: {"file": _identity(copy.path), "outdated": sorted(map(_key_of, copy.outdated))}
         for copy in copies
     }
-    record = {"file": _identity(build), "rules": state.rules, "files": state.files, "copies": copies}
+    record = {"file": _identity(build), "rules": state.rules, "files": state.files, "copies": known}
     path.write_text(json.dumps(record), encoding="utf-8")
     return path
 
