@@ -3,8 +3,8 @@
 On ten years of one flywheel (`decade`; at scale 1 10 million outputs and 50 million measurements): a full publish, one
 more cycle published on top, the guide's twenty questions on the published file, the most memory that any process of a
 publish held, and the bare SQL of the same models. All in one run, one after the other; each time is said on standard
-error as it is taken, since at scale 1 they come to half an hour. With `--lake` the lake is made in that folder and
-stays, and one that is there is used.
+error as it is taken, since scale 1 takes long. With `--lake` the lake is made in that folder and stays, and one that is
+there is used.
 """
 
 from __future__ import annotations
