@@ -20,7 +20,7 @@ LLAMA := .venv-llama
 # By name, a later PyTorch may come as a CUDA build of several GB. Raise it when sentence-transformers asks for more.
 TORCH := torch==2.13.0
 
-.PHONY: help install demo test test-all check format dev bench lock clean llama-server embeddings browser notebook analysts-guide
+.PHONY: help install demo test test-all check format dev bench lock clean llama-server embeddings browser duckdb-next notebook analysts-guide
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -93,6 +93,13 @@ $(VENV)/.embeddings: $(STAMP)
 	@$(BIN)/python -m pip freeze --exclude-editable > $@.constraints
 	@$(BIN)/python -m pip install --quiet -c $@.constraints $(TORCH)
 	@$(BIN)/python -m pip install --quiet --no-build-isolation -c $@.constraints -e '.[embeddings]'
+	@touch $@
+
+duckdb-next: .duckdb-next/.installed ## Install the next DuckDB beside the locked one, for the slow test that publishes with it
+
+.duckdb-next/.installed: $(STAMP)
+	@rm -rf .duckdb-next
+	@$(BIN)/python -m pip install --quiet --target .duckdb-next 'duckdb>=2,<3'
 	@touch $@
 
 browser: ## Install Chromium for the tests that look at the UI, where apt and the right to use it are there

@@ -71,12 +71,18 @@ def bare_statements(manifest: Mapping[str, Any], lake: Path) -> list[str]:
     return statements
 
 
-def run_bare(statements: list[str], expected: Mapping[str, int]) -> None:
-    """Run the SQL on a new file. Raises RuntimeError when it does not make the rows that a publish makes."""
+def run_bare(statements: list[str], expected: Mapping[str, int], memory: str | None = None) -> None:
+    """Run the SQL on a new file, within `memory` (as DuckDB takes it) where that is said.
+
+    Raises:
+        RuntimeError: it does not make the rows that a publish makes.
+    """
     with (
         tempfile.TemporaryDirectory(prefix="benchmark-") as folder,
         duckdb.connect(f"{folder}/flywheel.duckdb") as connection,
     ):
+        if memory:
+            connection.execute(f"set memory_limit = '{memory}'")
         for statement in statements:
             connection.execute(statement)
         for mart, rows in expected.items():

@@ -6,6 +6,8 @@
     {%- set target_relation = this.incorporate(type="view") -%}
     {{ run_hooks(pre_hooks) }}
     {% call statement("main") -%}
+        {# An incremental publish starts from a file that has the view. #}
+        {% if not is_incremental_publish() %}
         create or replace view {{ target_relation }} as (
             {{ sql }}
         );
@@ -14,6 +16,7 @@
         {% endif %}
         {% if config.persist_column_docs() and model.columns %}
             {{ alter_column_comment(target_relation, model.columns) }}
+        {% endif %}
         {% endif %}
         {% set view_of_touched = "create view " ~ touched(target_relation) ~ " as (" ~ sql ~ "\n);" %}
         {% set view_of_touched = view_of_touched | replace('"lake".', '"touched_lake".') %}

@@ -76,10 +76,11 @@ nearest as (
     group by all
 )
 
-{{ relatives() }}
+{{ relatives(among="n_times_used_as_reference > 0") }}
 {% endmacro %}
 
-{% macro relatives() %}
+{# Who is known to be among few outputs is looked up among these: DuckDB cannot guess how few a walk gives. #}
+{% macro relatives(among="true") %}
 select
     nearest.generation,
     outputs.flywheel,
@@ -91,7 +92,7 @@ select
     outputs.observed_value,
     outputs.p_above
 from nearest
-inner join {{ whole(ref('outputs')) }} as outputs
+inner join (select * from {{ whole(ref('outputs')) }} where {{ among }}) as outputs
     on nearest.flywheel = outputs.flywheel and nearest.output_id = outputs.output_id
 order by nearest.generation, outputs.cycle, outputs.output_id
 {% endmacro %}

@@ -24,8 +24,11 @@ INCREMENTAL_VARIABLE = "FLYWHEEL_INCREMENTAL"
 SLICES_VARIABLE = "FLYWHEEL_SLICES"
 MEMORY_VARIABLE = "FLYWHEEL_BUILD_MEMORY"
 MOST_MEMORY = 4 * 2**30
-"""What DuckDB may hold while it builds, in bytes, and half of what the machine has where that is less. Two models of a
-slice of a long history (`increment.SLICE_BYTES`) fit into it side by side."""
+"""What DuckDB may hold while it builds, in bytes, and half of what the machine or the container has where that is less.
+Two models of a slice of a long history (`increment.SLICE_BYTES`) fit into it side by side."""
+CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Where Linux says what a container may hold: of version 2 and of version 1. Without a limit there stands `max`, or a
+number beyond any machine."""
 FEEDS = "source.flywheel_warehouse.feeds."
 """The declared feeds, whose contracts are tested where they are read."""
 RULES_TEST = "keeps_its_rules"
@@ -99,7 +102,7 @@ def dbt_build(
         BUILD_FILE_VARIABLE: str(build_file),
         INCREMENTAL_VARIABLE: "yes" if incremental else "no",
         SLICES_VARIABLE: str(n_slices),
-        MEMORY_VARIABLE: f"{min(MOST_MEMORY, _memory() // 2) // 2**20}MiB",
+        MEMORY_VARIABLE: f"{min(MOST_MEMORY, memory() // 2) // 2**20}MiB",
     }
     completed = run_dbt(command, project, target, variables, share)
     results = target / "run_results.json"
@@ -119,9 +122,13 @@ def dbt_manifest(project: Path = DBT_PROJECT) -> dict[str, Any]:
     return parsed(project).manifest
 
 
-def _memory() -> int:
-    """The machine's memory in bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def memory() -> int:
+    """What this process may hold in bytes: the machine's memory, or that of its container where that is less."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in CGROUP_LIMITS:
+        with contextlib.suppress(OSError, ValueError):
+            limits.append(int(path.read_text(encoding="ascii")))
+    return min(limits)
 
 
 def _outcome(result: dict[str, Any], manifest: dict[str, Any], connection: duckdb.DuckDBPyConnection) -> NodeOutcome:

@@ -54,7 +54,7 @@ class LakeState:
     @classmethod
     def of(cls, snapshot: Path, project: Path) -> LakeState:
         """The state of a pinned lake."""
-        counted = {folder.name: set(markers_in(folder)) for folder in (snapshot / BATCHES.name).glob("flywheel=*")}
+        counted = batches_of(snapshot)
         files: dict[str, dict[str, list[int]]] = {}
         for contract in filter(is_kept_by_cycle, ALL_TABLES):
             for path in snapshot.glob(files_of(contract)):
@@ -67,13 +67,26 @@ class LakeState:
 
 
 @dataclass(frozen=True)
+class Copy:
+    """The rows of a table as one file, and the cycles whose rows are other ones by now."""
+
+    path: Path
+    outdated: frozenset[Cycle] = frozenset()
+
+
+@dataclass(frozen=True)
 class Increment:
     """A published file to start from, and the cycles whose rows it has wrong by now."""
 
     base: Path
     cycles: frozenset[Cycle]
-    copies: Mapping[str, Path] = field(default_factory=dict)
-    """By table, its rows as one file, as they were then."""
+    copies: Mapping[str, Copy] = field(default_factory=dict)
+    """By table, the copy that lies beside the published file; outdated are the cycles above, too."""
+
+
+def batches_of(snapshot: Path) -> dict[str, set[str]]:
+    """The batches that count, by the folder of their flywheel; files of ledgers have their names."""
+    return {folder.name: set(markers_in(folder)) for folder in (snapshot / BATCHES.name).glob("flywheel=*")}
 
 
 def is_kept_by_cycle(contract: TableContract) -> bool:
@@ -93,7 +106,8 @@ def find_increment(published: Path, state: LakeState) -> Increment | None:
     touched = {key for key in {*record["files"], *state.files} if record["files"].get(key) != state.files.get(key)}
     if len(touched) > max(1, MOST_TOUCHED * len(state.files)):
         return None
-    return Increment(base, frozenset(map(_cycle_of, touched)), _untouched_copies(base, record))
+    cycles = frozenset(map(_cycle_of, touched))
+    return Increment(base, cycles, _untouched_copies(base, record, cycles))
 
 
 def slices_of(state: LakeState) -> list[frozenset[Cycle]]:
@@ -118,11 +132,14 @@ def copy_base(increment: Increment, build: Path) -> bool:
     return _is_untouched(increment.base, record)
 
 
-def write_record(build: Path, state: LakeState) -> Path:
+def write_record(build: Path, state: LakeState, copies: Iterable[Copy]) -> Path:
     """Leave beside a finished file, and beside its copies of small tables, what it was made from."""
     path = build.with_name(RECORD)
-    copies = {copy.stem: _identity(copy) for copy in sorted(build.with_name(COPIES).glob(f"*{PARQUET}"))}
-    record = {"file": _identity(build), "rules": state.rules, "files": state.files, "copies": copies}
+    known = {
+        copy.path.stem: {"file": _identity(copy.path), "outdated": sorted(map(_key_of, copy.outdated))}
+        for copy in copies
+    }
+    record = {"file": _identity(build), "rules": state.rules, "files": state.files, "copies": known}
     path.write_text(json.dumps(record), encoding="utf-8")
     return path
 
@@ -139,9 +156,13 @@ def _is_untouched(base: Path, record: Mapping[str, Any]) -> bool:
     return _identity(base) == record["file"] and not base.with_name(f"{base.name}.wal").exists()
 
 
-def _untouched_copies(base: Path, record: Mapping[str, Any]) -> dict[str, Path]:
-    paths = {name: base.with_name(COPIES) / f"{name}{PARQUET}" for name in record.get("copies", {})}
-    return {name: path for name, path in paths.items() if path.exists() and _identity(path) == record["copies"][name]}
+def _untouched_copies(base: Path, record: Mapping[str, Any], cycles: frozenset[Cycle]) -> dict[str, Copy]:
+    found = {}
+    for name, known in record["copies"].items():
+        path = base.with_name(COPIES) / f"{name}{PARQUET}"
+        if path.exists() and _identity(path) == known["file"]:
+            found[name] = Copy(path, cycles | frozenset(map(_cycle_of, known["outdated"])))
+    return found
 
 
 def _identity(path: Path) -> list[int]:
@@ -152,6 +173,10 @@ def _identity(path: Path) -> list[int]:
 def _cycle_of(key: str) -> Cycle:
     flywheel, cycle = key.split("/")
     return flywheel.removeprefix("flywheel="), date.fromisoformat(cycle.removeprefix("cycle="))
+
+
+def _key_of(cycle: Cycle) -> str:
+    return f"flywheel={cycle[0]}/cycle={cycle[1]}"
 
 
 def _rules(snapshot: Path, project: Path) -> str:

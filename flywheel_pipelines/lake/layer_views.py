@@ -41,17 +41,20 @@ def _scratch() -> duckdb.DuckDBPyConnection:
     return duckdb.connect()
 
 
-def create_view(contract: TableContract, lake: Path) -> str:
+def create_view(contract: TableContract, lake: Path, *, is_pinned: bool = False) -> str:
     """The statement that makes a table's view over its Parquet files, or over nothing when there are none yet.
 
-    Rows of a ledger show only when their batch stands in `batches`, so `batches` must be created first.
+    Rows of a ledger show only when their batch stands in `batches`, so `batches` must be created first. A lake that is
+    pinned holds no others.
     """
-    return f"create or replace view {SCHEMA}.{contract.name} as {select_rows(contract, lake)}"
+    return f"create or replace view {SCHEMA}.{contract.name} as {select_rows(contract, lake, is_pinned=is_pinned)}"
 
 
-def select_rows(contract: TableContract, lake: Path) -> str:
+def select_rows(contract: TableContract, lake: Path, *, is_pinned: bool = False) -> str:
     """The query behind that view: the rows that count, with every column."""
-    return _select_files(contract, lake) if _has_files(contract, lake) else _select_nothing(contract)
+    if not _has_files(contract, lake):
+        return _select_nothing(contract)
+    return _select_from(contract, quoted(f"{_literal(lake)}/{files_of(contract)}"), is_pinned=is_pinned)
 
 
 def create_view_of_copy(contract: TableContract, copy: Path) -> str:
@@ -65,17 +68,28 @@ def create_view_of_copy(contract: TableContract, copy: Path) -> str:
 def select_renewed_rows(
     contract: TableContract, copy: Path, files: Sequence[Path], cycles: Collection[tuple[str, date]]
 ) -> str:
-    """The rows of such a copy, of an earlier time, but those of some cycles; these from the table's files of now."""
-    named = ", ".join(f"({quoted(flywheel)}, date '{cycle}')" for flywheel, cycle in sorted(cycles))
+    """The rows of such a copy, of an earlier time, but those of some cycles; these from the table's pinned files."""
     kept = f"select {', '.join(view_columns(contract))} from read_parquet({quoted(_literal(copy))})"
-    if named:
-        kept += f" where (flywheel, cycle) not in ({named})"
-    return f"{kept} union all {_select_listed(contract, files)}" if files else kept
+    by_flywheel: dict[str, list[str]] = {}
+    for flywheel, cycle in sorted(cycles):
+        by_flywheel.setdefault(flywheel, []).append(f"date '{cycle}'")
+    # Not pairs of both: those are compared many times slower.
+    others = [f"(flywheel <> {quoted(name)} or cycle not in ({', '.join(days)}))" for name, days in by_flywheel.items()]
+    if others:
+        kept += f" where {' and '.join(others)}"
+    return f"{kept} union all {_select_pinned(contract, files)}" if files else kept
+
+
+def create_view_of_renewed_rows(
+    contract: TableContract, copy: Path, files: Sequence[Path], cycles: Collection[tuple[str, date]]
+) -> str:
+    """The statement that makes a table's view over those rows."""
+    return f"create or replace view {SCHEMA}.{contract.name} as {select_renewed_rows(contract, copy, files, cycles)}"
 
 
 def create_view_of_files(contract: TableContract, files: Sequence[Path], schema: str) -> str:
-    """The statement that makes a view, in another schema, over some of a table's files: the rows that count."""
-    rows = _select_listed(contract, files) if files else _select_nothing(contract)
+    """The statement that makes a view, in another schema, over some of a table's pinned files."""
+    rows = _select_pinned(contract, files) if files else _select_nothing(contract)
     return f"create or replace view {schema}.{contract.name} as {rows}"
 
 
@@ -109,22 +123,19 @@ def _has_files(contract: TableContract, lake: Path) -> bool:
     return next(lake.glob(files_of(contract)), None) is not None
 
 
-def _select_files(contract: TableContract, lake: Path) -> str:
-    return _select_from(contract, quoted(f"{_literal(lake)}/{files_of(contract)}"))
+def _select_pinned(contract: TableContract, files: Sequence[Path]) -> str:
+    return _select_from(contract, f"[{', '.join(map(quoted_path, files))}]", is_pinned=True)
 
 
-def _select_listed(contract: TableContract, files: Sequence[Path]) -> str:
-    return _select_from(contract, f"[{', '.join(map(quoted_path, files))}]")
-
-
-def _select_from(contract: TableContract, files: str) -> str:
+def _select_from(contract: TableContract, files: str, *, is_pinned: bool) -> str:
     # Without changes, a file with other columns stops the query, and DuckDB says which.
     rows, columns, conditions = _read(contract, files), list(view_columns(contract)), []
     if contract.changes:
         rows, conditions = _rows_of_all_versions(contract, files), [_is_not_newer(contract, files)]
         columns = [*contract.partition_by, *(_migrated(contract, name) for name in contract.columns)]
-    if contract.kind == "ledger" and contract.name != BATCHES.name:
-        conditions.append(f"(flywheel, batch_id) in (select (flywheel, batch_id) from {SCHEMA}.{BATCHES.name})")
+    if contract.kind == "ledger" and contract.name != BATCHES.name and not is_pinned:
+        # Two columns and not one pair of them: pairs are compared many times slower.
+        conditions.append(f"(flywheel, batch_id) in (select flywheel, batch_id from {SCHEMA}.{BATCHES.name})")
     where = f" where {' and '.join(conditions)}" if conditions else ""
     return f"select {', '.join(columns)} from {rows}{where}"
 

@@ -121,7 +121,7 @@ def publish(paths: DataPaths, project: Path = DBT_PROJECT, *, full: bool = False
                 increment = None
                 build.unlink()
             refuse_unknown_files(folder / "lake", increment.cycles if increment else None)
-            create_audited_views(build, folder / "lake", folder / COPIES, increment)
+            copies = create_audited_views(build, folder / "lake", folder / COPIES, increment)
             outcomes = _build(project, folder, build, increment, [] if increment else slices_of(state), lock)
             if not all(outcome.is_good for outcome in outcomes):
                 raise AuditError(paths.published_file, outcomes)
@@ -129,7 +129,7 @@ def publish(paths: DataPaths, project: Path = DBT_PROJECT, *, full: bool = False
             create_layer_views(build, paths.lake)
             mart_rows = _finish(build)
             n_bytes = build.stat().st_size
-            _put_in_place(build, write_record(build, state), paths.published_file)
+            _put_in_place(build, write_record(build, state, copies), paths.published_file)
             docs = write_dbt_docs(paths, dbt_manifest(project), mart_rows)
         finally:
             shutil.rmtree(folder, ignore_errors=True)

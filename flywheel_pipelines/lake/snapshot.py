@@ -18,12 +18,20 @@ import pyarrow as pa
 from flywheel_pipelines.errors import ContractError, PublishError
 from flywheel_pipelines.lake.contracts import TableContract
 from flywheel_pipelines.lake.files import PARQUET, check_file
-from flywheel_pipelines.lake.increment import Cycle, Increment, files_of_cycles, is_kept_by_cycle
+from flywheel_pipelines.lake.increment import (
+    Copy,
+    Cycle,
+    Increment,
+    batches_of,
+    files_of_cycles,
+    is_kept_by_cycle,
+)
 from flywheel_pipelines.lake.layer_views import (
     SCHEMA,
     create_view,
     create_view_of_copy,
     create_view_of_files,
+    create_view_of_renewed_rows,
     describe_view,
     files_of,
     quoted,
@@ -35,6 +43,9 @@ from flywheel_pipelines.lake.tables import ALL_TABLES, BATCHES
 SMALL_BYTES = 64 * 2**20
 """A table of many files is copied into one below this size. The audit reads a table several times, and opening a file
 costs more than reading its rows when it holds a cycle's worth; a large table is not worth writing once more."""
+MOST_OUTDATED = 12
+"""Cycles of a copy that are read from their own files instead. Writing ten years of a table once more costs many times
+what reading a dozen small files does, each time that the audit reads the table."""
 STORAGE = "v1.0.0"
 """Releases of DuckDB from this one on open the file, also when a later one makes it."""
 TOUCHED_SCHEMAS = ("touched", "touched_lake")
@@ -46,17 +57,20 @@ def pin(lake: Path, snapshot: Path) -> None:
     """Pin the files that the lake consists of now, by hard links where the file system has them.
 
     Runs go on writing while dbt reads. Files are replaced and never changed, so a link keeps what was there: tests and
-    marts see the same rows, and no reader meets a file that is replaced between its footer and its rows.
+    marts see the same rows, and no reader meets a file that is replaced between its footer and its rows. Of a ledger
+    the files of batches that count are pinned, so that nobody need ask row by row.
     """
+    counted: dict[str, set[str]] = {}
     for contract in _BATCHES_FIRST:
         for path in lake.glob(files_of(contract)):
+            flywheel = path.relative_to(lake).parts[1]
+            if contract.kind == "ledger" and contract.name != BATCHES.name and path.stem not in counted[flywheel]:
+                continue
             pinned = snapshot / path.relative_to(lake)
             pinned.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(path, pinned)
-            except OSError:
-                # With its time, by which a later publish knows it.
-                shutil.copy2(path, pinned)
+            _link(path, pinned)
+        if contract.name == BATCHES.name:
+            counted = batches_of(snapshot)
 
 
 def refuse_unknown_files(snapshot: Path, cycles: Collection[Cycle] | None) -> None:
@@ -86,28 +100,39 @@ def refuse_unknown_files(snapshot: Path, cycles: Collection[Cycle] | None) -> No
                 continue
 
 
-def create_audited_views(build: Path, snapshot: Path, copies: Path, increment: Increment | None = None) -> None:
-    """Create the views of the `lake` schema that dbt reads, over pinned files or over copies made in `copies`.
+def create_audited_views(build: Path, snapshot: Path, copies: Path, increment: Increment | None = None) -> list[Copy]:
+    """Create the views of the `lake` schema that dbt reads, over pinned files or over copies of them; gives the copies.
 
-    An increment's own copies are renewed instead of read together from a file per cycle once more.
+    An increment goes on with the copies that it has: of cycles that are outdated there, the pinned files are read. A
+    copy with many of these is written anew.
 
     Raises:
         PublishError: a table's files cannot be read as its contract declares them.
     """
     copies.mkdir()
+    kept: list[Copy] = []
     # The file keeps the format that it is created with, whoever writes to it later.
     new = duckdb.connect(str(build), config={"storage_compatibility_version": STORAGE})
     with contextlib.closing(new) as connection:
         connection.execute(f"create schema if not exists {SCHEMA}")
         for contract in _BATCHES_FIRST:
             with _naming(contract, snapshot):
-                if _is_worth_a_copy(contract, snapshot):
-                    copy = copies / f"{contract.name}{PARQUET}"
-                    rows = _rows_to_copy(contract, snapshot, increment)
-                    connection.execute(f"copy ({rows}) to {quoted(str(copy))}")
-                    connection.execute(create_view_of_copy(contract, copy))
+                if not _is_worth_a_copy(contract, snapshot):
+                    connection.execute(create_view(contract, snapshot, is_pinned=True))
+                    continue
+                path = copies / f"{contract.name}{PARQUET}"
+                former = _former_copy(contract, increment)
+                if former and len(former.outdated) <= MOST_OUTDATED:
+                    _link(former.path, path)
+                    kept.append(Copy(path, former.outdated))
+                    files = files_of_cycles(contract, snapshot, former.outdated)
+                    connection.execute(create_view_of_renewed_rows(contract, path, files, former.outdated))
                 else:
-                    connection.execute(create_view(contract, snapshot))
+                    rows = _rows_to_copy(contract, snapshot, former)
+                    connection.execute(f"copy ({rows}) to {quoted(str(path))}")
+                    kept.append(Copy(path))
+                    connection.execute(create_view_of_copy(contract, path))
+    return kept
 
 
 def create_touched_views(build: Path, snapshot: Path, cycles: Collection[Cycle], number: int | None = None) -> None:
@@ -167,12 +192,26 @@ def _naming(contract: TableContract, lake: Path) -> Iterator[None]:
         ) from error
 
 
-def _rows_to_copy(contract: TableContract, snapshot: Path, increment: Increment | None) -> str:
-    former = increment.copies.get(contract.name) if increment else None
-    if increment is None or former is None or not is_kept_by_cycle(contract):
-        return select_rows(contract, snapshot)
-    files = files_of_cycles(contract, snapshot, increment.cycles)
-    return select_renewed_rows(contract, former, files, increment.cycles)
+def _former_copy(contract: TableContract, increment: Increment | None) -> Copy | None:
+    return increment.copies.get(contract.name) if increment and is_kept_by_cycle(contract) else None
+
+
+def _rows_to_copy(contract: TableContract, snapshot: Path, former: Copy | None) -> str:
+    if former is None:
+        return select_rows(contract, snapshot, is_pinned=True)
+    files = files_of_cycles(contract, snapshot, former.outdated)
+    return select_renewed_rows(contract, former.path, files, former.outdated)
+
+
+def _link(path: Path, target: Path) -> None:
+    """The same file under another name, where the file system has hard links; else a copy with its time.
+
+    By size and time a later publish knows it.
+    """
+    try:
+        os.link(path, target)
+    except OSError:
+        shutil.copy2(path, target)
 
 
 def _is_worth_a_copy(contract: TableContract, snapshot: Path) -> bool:

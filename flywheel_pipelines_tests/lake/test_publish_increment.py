@@ -6,16 +6,17 @@ import contextlib
 import random
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pytest
 
-from flywheel_pipelines.lake import increment
+from flywheel_pipelines.lake import increment, snapshot
 from flywheel_pipelines.lake import publish as publishing
 from flywheel_pipelines.lake.dbt import DBT_PROJECT
-from flywheel_pipelines.lake.increment import Increment, LakeState, find_increment, slices_of
+from flywheel_pipelines.lake.increment import Copy, Increment, LakeState, find_increment, slices_of
 from flywheel_pipelines.lake.publish import AuditError, publish
 from flywheel_pipelines.lake.snapshot import create_audited_views
 from flywheel_pipelines.lake.store import Lake
@@ -130,7 +131,8 @@ def paths(started: DataPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     shutil.copytree(started.root, copied.root, symlinks=True)
     record = copied.published_file.resolve().with_name(increment.RECORD)
     state = LakeState.of(copied.lake, DBT_PROJECT)
-    increment.write_record(copied.published_file.resolve(), state)
+    kept = copied.published_file.resolve().with_name(increment.COPIES)
+    increment.write_record(copied.published_file.resolve(), state, map(Copy, kept.iterdir()))
     assert record.exists()
     return copied
 
@@ -160,10 +162,22 @@ def test_a_full_publish_in_slices_gives_the_same_rows(paths: DataPaths, monkeypa
     with contextlib.closing(duckdb.connect(str(paths.published_file), read_only=True)) as connection:
         schemas = connection.execute("select distinct schema_name from duckdb_columns() where not internal").fetchall()
     assert {name for (name,) in schemas} == {"main", "intermediate", "staging", "lake"}
-    # The control: without one of the slices its rows are missing.
+
+
+@pytest.mark.slow
+def test_a_slice_that_is_passed_over_is_refused(paths: DataPaths, monkeypatch: pytest.MonkeyPatch):
+    before = paths.published_file.resolve()
+    monkeypatch.setattr(increment, "SLICE_BYTES", 1)
     monkeypatch.setattr(publishing, "slices_of", lambda state: slices_of(state)[1:])
-    publish(paths, full=True)
-    assert {"main.outputs", "main.lineage", "main.scores"} <= set(differing(whole, paths.published_file))
+    with pytest.raises(AuditError) as caught:
+        publish(paths, full=True)
+    assert paths.published_file.resolve() == before
+    found = {outcome.name: outcome.rows for outcome in caught.value.outcomes if outcome.status == "fail"}
+    assert {"every_cycle_has_its_outputs", "every_cycle_has_its_edges", "every_cycle_has_its_scores"} <= set(found)
+    (row,) = found["every_cycle_has_its_scores"]
+    assert row["n_rows"] == 0
+    assert row["n_rows_in_the_lake"] > 0
+    assert f"cycle={row['cycle']}" in str(caught.value)
 
 
 def test_slices_hold_every_cycle_once_and_are_none_for_a_small_lake(paths: DataPaths, monkeypatch: pytest.MonkeyPatch):
@@ -265,20 +279,39 @@ def test_many_touched_cycles_ask_for_a_full_publish(paths: DataPaths, monkeypatc
     assert find_increment(paths.published_file, LakeState.of(paths.lake, DBT_PROJECT)) is None
 
 
-def test_copies_of_small_tables_are_renewed_where_cycles_were_touched(paths: DataPaths, tmp_path: Path):
+@pytest.mark.parametrize("most_outdated", [12, 0], ids=["read beside the copy", "copied anew"])
+def test_copies_of_small_tables_are_right_where_cycles_were_touched(
+    paths: DataPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_outdated: int
+):
+    monkeypatch.setattr(snapshot, "MOST_OUTDATED", most_outdated)
     lake = Lake(paths.lake)
     changed(lake, SCORED_OUTPUTS, WEEKS[0], p_above=lambda rows: [0.5] * len(rows))
     found = find_increment(paths.published_file, LakeState.of(paths.lake, DBT_PROJECT))
     assert found is not None
-    assert SCORED_OUTPUTS.name in found.copies
+    former = found.copies[SCORED_OUTPUTS.name]
+    assert former.outdated == found.cycles == {(FLYWHEEL, WEEKS[0])}
     assert copied_scores(paths, tmp_path / "renewed", found) == copied_scores(paths, tmp_path / "anew", None)
+    is_same = (tmp_path / "renewed" / "copies" / former.path.name).samefile(former.path)
+    assert is_same == (most_outdated > 0)
     # The controls: a copy that somebody changed is not used, and the cycle is what makes the difference.
-    stale = Increment(found.base, frozenset(), found.copies)
+    stale = replace(found, copies={SCORED_OUTPUTS.name: Copy(former.path)})
     assert copied_scores(paths, tmp_path / "stale", stale) != copied_scores(paths, tmp_path / "again", None)
-    found.copies[SCORED_OUTPUTS.name].write_bytes(b"changed")
+    former.path.write_bytes(b"changed")
     again = find_increment(paths.published_file, LakeState.of(paths.lake, DBT_PROJECT))
     assert again is not None
     assert set(found.copies) - set(again.copies) == {SCORED_OUTPUTS.name}
+
+
+def test_a_copy_stays_outdated_until_it_is_made_anew(paths: DataPaths):
+    published = paths.published_file.resolve()
+    former = published.with_name(increment.COPIES) / "scored_outputs.parquet"
+    state = LakeState.of(paths.lake, DBT_PROJECT)
+    increment.write_record(published, state, [Copy(former, frozenset({(MIXED, WEEKS[1])}))])
+    changed(Lake(paths.lake), SCORED_OUTPUTS, WEEKS[0], p_above=lambda rows: [0.5] * len(rows))
+    found = find_increment(paths.published_file, LakeState.of(paths.lake, DBT_PROJECT))
+    assert found is not None
+    assert found.cycles == {(FLYWHEEL, WEEKS[0])}
+    assert found.copies == {"scored_outputs": Copy(former, found.cycles | {(MIXED, WEEKS[1])})}
 
 
 def copied_scores(paths: DataPaths, folder: Path, found: Increment | None) -> list[tuple]:

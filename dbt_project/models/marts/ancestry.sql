@@ -22,12 +22,13 @@ named as (
 
 ),
 
+-- In the order in which they were first shown, so that what only some of a cycle descend from has the last numbers.
 served as (
 
     select
         flywheel,
         reference_id,
-        (row_number() over (partition by flywheel order by reference_id) - 1)::int as reference
+        (row_number() over (partition by flywheel order by min(cycle), reference_id) - 1)::int as reference
     from named
     group by 1, 2
 
@@ -212,24 +213,70 @@ reached as (
 
 ),
 
-descended as (
+with_ancestors as (
 
     select
         reached.flywheel,
+        reached.cycle,
         reached.bits,
         families.n_outputs,
         families.n_published,
         families.n_judged,
         families.n_promoted,
-        families.cycle,
-        families.depth,
-        unnest(range(bit_length(reached.bits)))::int as reference
+        families.depth
     from reached
     inner join families
         on
             reached.flywheel = families.flywheel
             and reached.cycle = families.cycle
             and reached.reference_ids = families.reference_ids
+
+),
+
+-- The families of a cycle have nearly all of their ancestors in common: those are counted once for all of them.
+shared as (
+
+    select
+        flywheel,
+        cycle,
+        bit_and(bits) as bits,
+        sum(n_outputs)::bigint as n_outputs,
+        sum(n_published)::bigint as n_published,
+        sum(n_judged)::bigint as n_judged,
+        sum(n_promoted)::bigint as n_promoted,
+        max(depth) as depth
+    from with_ancestors
+    group by 1, 2
+
+),
+
+counted as (
+
+    select * from shared
+
+    union all
+
+    select
+        with_ancestors.flywheel,
+        with_ancestors.cycle,
+        xor(with_ancestors.bits, shared.bits) as bits,
+        with_ancestors.n_outputs,
+        with_ancestors.n_published,
+        with_ancestors.n_judged,
+        with_ancestors.n_promoted,
+        with_ancestors.depth
+    from with_ancestors
+    inner join shared on with_ancestors.flywheel = shared.flywheel and with_ancestors.cycle = shared.cycle
+
+),
+
+descended as (
+
+    select
+        *,
+        unnest(range(bit_position('1'::bit, bits) - 1, bit_length(bits)))::int as reference
+    from counted
+    where bit_count(bits) > 0
 
 ),
 
