@@ -72,28 +72,30 @@ class ThemeSeason:
             **self._moves(),
         }
 
-    def _fixes(self) -> dict[str, int]:
+    def _fixes(self) -> dict[str, Any]:
+        """Verdicts on the fixes that ship, and on those that are claimed of all other themes in the same cycle."""
         themes, counts, _ = self.counts(len(self.ari))
         by_name = {theme.name: at for at, theme in enumerate(themes)}
         by_cycle = counts.sum(axis=2)
-        fixed = {fix.theme: fix for fix in self.world.fixes}
-        touched = frozenset(by_name[name] for name in fixed if name in by_name)
-        found = {"working_found": 0, "idle_found": 0, "false_fixes": 0, "n_false_fixes": 0}
-        for name, at in by_name.items():
-            fix = fixed.get(name)
-            shipped = (fix.cycle if fix else self.world.fixes[0].cycle) - 1
-            verdicts = [
+        world, shipped = self.world, self.world.fixes[0].cycle - 1
+        touched = frozenset(by_name[fix.theme] for fix in world.fixes if fix.theme in by_name)
+
+        def verdicts(name: str) -> list[str]:
+            """As they are known cycle by cycle; a theme that the library does not know has no verdict."""
+            at = by_name.get(name)
+            return [] if at is None else [
                 fix_effect(by_cycle[:, :end], at, shipped, FixSettings(), not_controls=touched - {at}).verdict
                 for end in range(shipped + 3, by_cycle.shape[1] + 1)
-            ]
-            if fix is not None and fix.works:
-                found["working_found"] += verdicts[-1] == "worked"
-            elif fix is not None:
-                found["idle_found"] += any(verdict != "no evidence" for verdict in verdicts)
-            elif self._is_untouched(name):
-                found["n_false_fixes"] += 1
-                found["false_fixes"] += any(verdict != "no evidence" for verdict in verdicts)
-        return found
+            ]  # fmt: skip
+
+        working = [verdicts(fix.theme) for fix in world.fixes if fix.works]
+        return {
+            "working": [found[-1] if found else "unknown theme" for found in working],
+            "working_called_worse": sum("worse" in found for found in working),
+            "idle": _ever([found for fix in world.fixes if not fix.works for found in [verdicts(fix.theme)]]),
+            "seasonal": _ever([verdicts(world.seasonal)]),
+            "untouched": _ever([verdicts(name) for name in by_name if self._is_untouched(name)]),
+        }
 
     def _moves(self) -> dict[str, int]:
         counted: Counter[str] = Counter()
@@ -112,6 +114,11 @@ class ThemeSeason:
         world = self.world
         special = {fix.theme for fix in world.fixes} | {world.seasonal} | {*world.merges, *world.merges.values()}
         return name not in special and name not in world.starts
+
+
+def _ever(found: list[list[str]]) -> list[str]:
+    """Of each list of verdicts the first that is not "no evidence"; a false one counts in whatever cycle it is said."""
+    return [next((one for one in verdicts if one != "no evidence"), "no evidence") for verdicts in found if verdicts]
 
 
 def play_themes(seed: int, n_cycles: int) -> ThemeSeason:

@@ -24,6 +24,7 @@ import numpy as np
 
 from flywheel_pipelines.lake.store import content_hash
 from flywheel_pipelines.learning.themes.clustering import Group, cluster, coherence_of, rank_of
+from flywheel_pipelines.learning.themes.floor import learned_floor
 from flywheel_pipelines.learning.themes.matching import Match, References, calibrate, match
 from flywheel_pipelines.learning.themes.records import (
     EXAMPLES,
@@ -190,6 +191,7 @@ class _Grouping:
         self._flywheel, self._cycle = flywheel, cycle
         self._themes = {theme.theme_id: theme for theme in themes}
         self._known = [theme for theme in themes if theme.status != "merged" and theme.examples]
+        self._floor = learned_floor(themes, settings)
         self._centres = _references_of(self._known, vectorise, rows).centres if self._known else None
         self.found: list[Found] = []
         self.events: list[Event] = []
@@ -215,6 +217,8 @@ class _Grouping:
         if theme is None:
             if not any(self.placed[at].ticket.cycle == self._cycle for at in group.core):
                 return  # it said nothing new this cycle, and was no theme before
+            if group.coherence < self._floor:
+                return  # people reject what has so little in common
             theme = self._new(group)
             self.found.append(Found(theme, tuple(self.placed[at].ticket for at in group.core)))
             self.events.append(Event("founded", theme.theme_id, theme.parent_id))
