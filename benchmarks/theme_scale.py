@@ -75,6 +75,7 @@ def deliver(inbox: Path, cycle: int, n_tickets: int) -> int:
 
 
 def _timed_cycle(spec: Any, store: Any, root: Path, cycle: Any) -> dict[str, float]:
+    from flywheel_pipelines.loop.insight.checking import personal_data_left, quotes_not_verbatim
     from flywheel_pipelines.loop.insight.following import follow_trends, judge_fixes, keep_library
     from flywheel_pipelines.loop.insight.landing import land_inbox
     from flywheel_pipelines.loop.insight.sorting import sort_tickets
@@ -87,6 +88,7 @@ def _timed_cycle(spec: Any, store: Any, root: Path, cycle: Any) -> dict[str, flo
     steps: dict[str, Callable[[], object]] = {
         "landing": lambda: land_inbox(spec, store, root / "inbox", NOW),
         "sorting": lambda: sort_tickets(spec, recorder, [cycle], writers),
+        "checks": lambda: [*quotes_not_verbatim(spec, store, cycle), *personal_data_left(spec, store, cycle)],
         "library": lambda: keep_library(spec, recorder, [cycle]),
         "trends": lambda: follow_trends(spec, recorder, [cycle]),
         "fixes": lambda: judge_fixes(spec, recorder, [cycle]),
