@@ -48,6 +48,11 @@ class Season:
     n_moves: int
     n_false_moves: int
     n_untouched: int
+    merged: int
+    """Of the two pairs of themes that become one, those that the library merged."""
+    n_suggested: int
+    n_suggested_wrongly: int
+    """Suggestions to merge themes that are two, and were not merged."""
     seconds: float
 
 
@@ -121,6 +126,10 @@ def summary(seasons: Sequence[Season]) -> str:
         f"| untouched themes, a fix claimed of each | 5% at most | "
         f"{_false([v for one in seasons for v in one.untouched])} |",
         f"| untouched themes said to move, per theme and cycle | | {moves} of {untouched} ({moves / untouched:.2%}) |",
+        f"| pairs that became one theme, merged | all | {sum(one.merged for one in seasons)} of {2 * n} |",
+        f"| suggested merges that people refuse, per season | | "
+        f"{statistics.fmean(one.n_suggested_wrongly for one in seasons):.1f} of "
+        f"{statistics.fmean(one.n_suggested for one in seasons):.1f} |",
         f"| CPU of a season | | {statistics.fmean(one.seconds for one in seasons):.1f} s |",
     ]
     return "\n".join(lines)

@@ -43,6 +43,8 @@ class ThemeSeason:
     acceptance: list[float] = field(default_factory=list)
     tokens: list[float] = field(default_factory=list)
     control_tokens: list[float] = field(default_factory=list)
+    suggested: set[tuple[str, str]] = field(default_factory=set)
+    """Pairs of themes that somebody was asked to merge."""
 
     def counts(self, up_to: int) -> tuple[list[Theme], np.ndarray, np.ndarray]:
         """Accepted themes, their tickets by cycle and weekday, and all tickets, for cycles up to a number."""
@@ -70,6 +72,19 @@ class ThemeSeason:
             "control_tokens": self.control_tokens,
             **self._fixes(),
             **self._moves(),
+            **self._merges(),
+        }
+
+    def _merges(self) -> dict[str, int]:
+        """Pairs that became one in the world and in the library; suggestions, and those of themes that are two."""
+        names = {theme.theme_id: theme.name for theme in self.themes}
+        kept = {theme.name for theme in self.themes if theme.status == "accepted"}
+        known = {theme.theme_id: theme for theme in self.themes}
+        wrong = [pair for pair in self.suggested if len({current_id(one, known) for one in pair}) > 1]
+        return {
+            "merged": sum(not {*pair} <= kept and bool({*pair} & set(names.values())) for pair in self.world.merges.items()),
+            "n_suggested": len(self.suggested),
+            "n_suggested_wrongly": len(wrong),
         }
 
     def _fixes(self) -> dict[str, Any]:
@@ -146,6 +161,11 @@ def _turn(season: ThemeSeason, tickets: list[Ticket], pool: list[Ticket], number
     vectorise = WordVectors.of_background(background)
     turn = take_turn(tickets, pool, season.themes, vectorise, SETTINGS, flywheel="simulated", cycle=day)
     themes, suggested = learned(season.themes, turn, vectorise, SETTINGS, day)
+    season.suggested |= {
+        (one.theme_id, one.other_id)
+        for one in (*turn.events, *suggested)
+        if one.event == "merge_suggested" and one.other_id is not None
+    }
     rulings = review_themes(themes, [*turn.events, *suggested], season.truth, lambda name: world.truth_of(name, number))
     season.themes, _ = ruled(themes, rulings, SETTINGS)
     known = {theme.theme_id: theme for theme in season.themes}
