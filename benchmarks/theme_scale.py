@@ -1,8 +1,8 @@
-"""One cycle of very many simulated tickets, from the file in the inbox to the closed cycle: `python -m benchmarks.themes
---tickets 200000`.
+"""One cycle of very many simulated tickets, from the inbox to the report: `python -m benchmarks.themes --tickets N`.
 
-Through a lake, as a run does it, offline: landing (with personal data masked), sorting with a control beside it, naming,
-library, trends, fixes, report. A first small cycle founds the library. Not here: whether themes are right (`themes`).
+Through a lake, as a run does it, offline: landing (with personal data masked), sorting with a control beside it,
+naming, checks, library, trends, fixes, report. A first small cycle founds the library. Not here: whether themes are
+right (`themes`).
 """
 
 from __future__ import annotations

@@ -82,7 +82,9 @@ class ThemeSeason:
         known = {theme.theme_id: theme for theme in self.themes}
         wrong = [pair for pair in self.suggested if len({current_id(one, known) for one in pair}) > 1]
         return {
-            "merged": sum(not {*pair} <= kept and bool({*pair} & set(names.values())) for pair in self.world.merges.items()),
+            "merged": sum(
+                not {*pair} <= kept and bool({*pair} & set(names.values())) for pair in self.world.merges.items()
+            ),
             "n_suggested": len(self.suggested),
             "n_suggested_wrongly": len(wrong),
         }
@@ -162,11 +164,9 @@ def _turn(season: ThemeSeason, tickets: list[Ticket], pool: list[Ticket], number
     turn = take_turn(tickets, pool, season.themes, vectorise, SETTINGS, flywheel="simulated", cycle=day)
     themes, suggested = learned(season.themes, turn, vectorise, SETTINGS, day)
     season.suggested |= {
-        (one.theme_id, one.other_id)
-        for one in (*turn.events, *suggested)
-        if one.event == "merge_suggested" and one.other_id is not None
+        (one.theme_id, one.other_id) for one in suggested if one.event == "merge_suggested" and one.other_id is not None
     }
-    rulings = review_themes(themes, [*turn.events, *suggested], season.truth, lambda name: world.truth_of(name, number))
+    rulings = review_themes(themes, suggested, season.truth, lambda name: world.truth_of(name, number))
     season.themes, _ = ruled(themes, rulings, SETTINGS)
     known = {theme.theme_id: theme for theme in season.themes}
     for one in (*turn.placed, *turn.adopted):

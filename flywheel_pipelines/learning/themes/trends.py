@@ -28,7 +28,8 @@ TAIL_DEGREES = 2
 """Degrees of freedom per reference cycle of the excess correlation, which is estimated: normal tails called one of
 twelve themes moving in a quarter of the simulated cycles in which none was, these in about a tenth."""
 SUCCESSIVE = 2 / 3
-"""Degrees of freedom of a successive difference: the variance of their mean square is (3m - 4)/(m - 1)^2 of m cycles."""
+"""Degrees of freedom of a successive difference: of m cycles, the variance of their mean square is that of (m - 1)
+squares times (3m - 4) / (2m - 2)."""
 QUIET_CYCLES = 2
 """Cycles without a ticket, the last included, after which a shrinking theme is gone."""
 
@@ -85,9 +86,9 @@ def excess_correlation(counts: np.ndarray, totals: np.ndarray) -> float:
     """Intra-class correlation of tickets of one cycle, by moments; 0 when shares vary by chance alone.
 
     From the differences of successive cycles (J. von Neumann, Annals of Mathematical Statistics 12, 1941): a theme that
-    came to stay or that fades over months differs from its mean in every cycle, and from the cycle before in one.
-    With a share p in cycles of n and m tickets, the squared difference is p(1-p)(1/n + 1/m) times 1 + r(h - 1), where h
-    is the harmonic mean of n and m and r the correlation.
+    came to stay or that fades over months differs from its mean in every cycle, and from the cycle before in one. With
+    a share p in cycles of n and m tickets, the squared difference is p(1-p)(1/n + 1/m) times 1 + r(h - 1), where h is
+    the harmonic mean of n and m and r the correlation.
     """
     by_cycle, n = counts.sum(axis=2), totals.sum(axis=1)
     used = n > 1

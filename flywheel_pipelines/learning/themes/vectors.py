@@ -1,10 +1,10 @@
 """Texts of tickets as vectors of unit length, so that a product of two is their cosine.
 
-Here: hashed words and their stems, with weights by how rare they are (TF-IDF). Not here: sentence embeddings (`loop.embedding`), though
-whatever gives rows of unit length serves too.
+Here: hashed words and their stems, with weights by how rare they are (TF-IDF). Not here: sentence embeddings
+(`loop.embedding`), though whatever gives rows of unit length serves too.
 
-A stem is a word's first letters: of the stemmers that know no language, cutting words off does as well as any (P. McNamee,
-C. Nicholas, J. Mayfield, SIGIR 2009). Tickets are short, and two about one matter often share "suspend" and
+A stem is a word's first letters, which needs no knowledge of the language (P. McNamee, C. Nicholas, J. Mayfield, SIGIR
+2009, compare it with others). Tickets are short, and two about one matter often share "suspend" and
 "suspended" alone. Pairs of words, which these took the place of, seldom come twice and made every text less like
 every other one.
 

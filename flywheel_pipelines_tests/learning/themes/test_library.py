@@ -8,9 +8,10 @@ from datetime import date
 import numpy as np
 import pytest
 
+from flywheel_pipelines.learning.themes.floor import learned_floor
 from flywheel_pipelines.learning.themes.library import current_id, learned, ruled, take_turn
 from flywheel_pipelines.learning.themes.matching import FIXED, References, calibrate, match
-from flywheel_pipelines.learning.themes.records import Ruling, Theme, ThemeSettings, Ticket, Turn
+from flywheel_pipelines.learning.themes.records import Ruling, Status, Theme, ThemeSettings, Ticket, Turn
 from flywheel_pipelines.learning.themes.vectors import WordVectors, similarities
 from flywheel_pipelines.simulation.theme_reviewer import review_themes
 from flywheel_pipelines.simulation.theme_season import play_themes
@@ -169,3 +170,71 @@ def test_season_reaches_what_is_asked_of_it() -> None:
     assert np.mean(season.tokens[10:12]) < season.tokens[0] / 4
     assert min(season.control_tokens) > 3 * np.mean(season.tokens[4:])
     assert {NO_THEME} < set(season.truth.values())
+
+
+def _renamed_words(ticket: Ticket, words: dict[str, str]) -> Ticket:
+    text = ticket.text.lower()
+    for word, other in words.items():
+        text = text.replace(word, other)
+    return replace(ticket, text=text)
+
+
+def _theme_called(name: str, library: list[Theme]) -> Theme:
+    return next(theme for theme in library if theme.name == name and theme.status == "accepted")
+
+
+def test_a_theme_whose_words_move_on_keeps_its_id_and_the_event_is_recorded(library: list[Theme]) -> None:
+    names = [theme.name for theme in library if theme.status == "accepted"]
+    name = max(names, key=list(_truth(2).values()).count)
+    theme, known = _theme_called(name, library), [one for one in library if one.name != name]
+    own = [ticket for ticket, of in WORLD.tickets(2) if of == name]
+    counted = sorted({word for one in own for word in one.text.lower().split() if len(word) > 5})
+    # Two words of three are other ones from now on: too few are left to recognise a ticket, enough for a group of them.
+    moved = [_renamed_words(one, {word: word[::-1] for word in counted[::3] + counted[1::3]}) for one in own]
+    turn = _turn(moved, [*known, theme], 2)
+    assert {one.theme_id for one in turn.placed} <= {theme.theme_id, None}
+    assert any(one.how == "group" for one in turn.placed)
+    assert turn.found == []
+    events = learned([*known, theme], turn, _vectors(), SETTINGS, WORLD.first_day(2))[1]
+    assert [(one.event, one.theme_id) for one in events if one.event == "drifted"] == [("drifted", theme.theme_id)]
+    # The control: without the theme the same tickets found another.
+    assert len(_turn(moved, known, 2).found) == 1
+
+
+def test_two_themes_that_have_become_one_are_suggested_once_for_a_merge(library: list[Theme]) -> None:
+    accepted = [theme for theme in library if theme.status == "accepted"]
+    first, second = accepted[:2]
+    mixed = tuple(one for pair in zip(first.examples, second.examples, strict=False) for one in pair)
+    younger = replace(second, founded=WORLD.first_day(2), examples=mixed)
+    turn = _turn(_tickets(2), [first, younger], 2)
+    events = learned([first, younger], turn, _vectors(), SETTINGS, WORLD.first_day(2))[1]
+    suggested = [(one.theme_id, one.other_id) for one in events if one.event == "merge_suggested"]
+    assert suggested == [(younger.theme_id, first.theme_id)]
+    apart = learned([first, second], _turn(_tickets(2), [first, second], 2), _vectors(), SETTINGS, WORLD.first_day(2))
+    assert not [one for one in apart[1] if one.event == "merge_suggested"]
+
+
+def _ruled_on(coherence: float, status: Status) -> Theme:
+    return Theme(f"th-{coherence}", WORLD.first_day(1), status, "n", "s", (), coherence, 6)
+
+
+def test_what_people_reject_raises_the_floor_of_coherence() -> None:
+    good = [_ruled_on(0.28 + at / 100, "accepted") for at in range(12)]
+    bad = [_ruled_on(0.22 + at / 200, "rejected") for at in range(6)]
+    assert learned_floor(good, SETTINGS) == SETTINGS.min_coherence
+    assert 0.245 < learned_floor([*good, *bad], SETTINGS) < 0.29
+    # Rejections that coherence does not tell from what was accepted teach nothing.
+    assert learned_floor([*bad[:0], *[replace(one, status="rejected") for one in good], *good], SETTINGS) < 0.34
+
+
+def test_a_group_below_the_learned_floor_founds_nothing_and_stays_unknown(library: list[Theme]) -> None:
+    chatter = [Ticket(f"c-{at}", ticket.text, ticket.day, WORLD.first_day(2)) for at, ticket in enumerate(_chatter())]
+    lessons = [_ruled_on(0.9, "accepted")] * 8 + [_ruled_on(0.3, "rejected")] * 8
+    found = _turn(chatter, library, 2).found
+    held = _turn(chatter, [*library, *lessons], 2)
+    assert len(held.found) < max(len(found), 1)
+    assert {one.theme_id for one in held.placed if one.how == "group"} == set()
+
+
+def _chatter() -> list[Ticket]:
+    return [ticket for cycle in range(1, 8) for ticket, name in WORLD.tickets(cycle) if name == NO_THEME]
