@@ -72,8 +72,8 @@ def trends(counts: np.ndarray, totals: np.ndarray, settings: TrendSettings) -> l
     spread = excess_correlation(counts, totals)
     expected = np.array([_expected(of_theme, totals) for of_theme in counts]).reshape(len(counts))
     p_values = [_p_value(one, totals, e, spread, settings) for one, e in zip(counts, expected, strict=True)]
-    # Which themes are tested depends on what is tested, so those with too few tickets are in the family, too: in a world
-    # of forty small themes that do not move, something was said to move in half of the cycles without them.
+    # Whether a theme is tested depends on its count, so those with too few tickets are in the family, too: without them
+    # something was said to move in half of the cycles of forty small themes that do not.
     family = [1.0 if p is None and of_theme.any() else p for p, of_theme in zip(p_values, counts, strict=True)]
     q_values = [q if p is not None else None for p, q in zip(p_values, adjusted(family), strict=True)]
     return [
