@@ -1,7 +1,7 @@
 """Texts of tickets as vectors of unit length, so that a product of two is their cosine.
 
-Here: hashed words and their stems, with weights by how rare they are (TF-IDF). Not here: sentence embeddings
-(`loop.embedding`), though whatever gives rows of unit length serves too.
+Here: hashed words and their stems, with weights by how rare they are (TF-IDF), and sentence embeddings that somebody
+computed. Not here: computing those (`llm`), or where they are kept (`loop.insight.embedding`).
 
 A stem is a word's first letters, which needs no knowledge of the language (P. McNamee, C. Nicholas, J. Mayfield, SIGIR
 2009, compare it with others). Tickets are short, and two about one matter often share "suspend" and
@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+
+from flywheel_pipelines.learning.embedding_features import TextVectors, centre_of, text_hash
 
 N_FEATURES = 2**18
 """Columns that words and stems are hashed to. With 100,000 distinct terms one in three shares its column."""
@@ -50,6 +52,30 @@ class WordVectors:
         rows = _counted(texts)
         rows.data = (1 + np.log(rows.data)) * self.rarity[rows.indices]
         return unit_length(rows)
+
+
+class EmbeddedTexts:
+    """Sentence embeddings that are there already, less what the background has in common.
+
+    Embeddings of any two texts are alike, since all share a direction; without their mean, unlike texts have a cosine
+    near zero (J. Mu, P. Viswanath, ICLR 2018), as they have by words, and the same levels hold.
+    """
+
+    def __init__(self, vectors: TextVectors, background: Sequence[str]) -> None:
+        """`background` are the texts whose mean is taken away."""
+        self._values = vectors.values
+        self._places = {name: at for at, name in enumerate(vectors.hashes)}
+        self._centre = centre_of(self._found(background)) if background else np.float32(0)
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """One row per text, of unit length; a text without an embedding gives a row of zeros."""
+        return unit_length(np.nan_to_num(self._found(texts) - self._centre))
+
+    def _found(self, texts: Sequence[str]) -> np.ndarray:
+        places = np.array([self._places.get(text_hash(text), -1) for text in texts], int)
+        rows = np.full((len(texts), self._values.shape[1]), np.nan, np.float64)
+        rows[places >= 0] = self._values[places[places >= 0]]
+        return rows
 
 
 def unit_length(rows: Any) -> Any:
