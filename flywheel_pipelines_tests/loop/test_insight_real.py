@@ -120,13 +120,8 @@ def test_no_address_and_no_number_is_written_anywhere(played: Played) -> None:
     assert personal_data_in(PLANTED, "en")
     assert any("e-mail" in (row["removed"] or "") for row in played.rows(tables.TICKETS))
     stored = {table.name: str(played.rows(table)) for table in tables.ALL_TABLES}
-    written = {path.name: path.read_bytes() for path in played.root.rglob("*") if path.is_file()}
-    assert not [name for name, text in {**stored, **written}.items() if _planted_in(text)]
+    stored |= {path.name: path.read_bytes().decode("latin-1") for path in played.root.rglob("*") if path.is_file()}
+    assert not [name for name, text in stored.items() if "jane.roe" in text or "555 0132" in text]
     for path in [*(played.root / "reports").rglob("*.*"), *(played.root / "journal").rglob("*.*")]:
         text = re.sub(r"base64,[^\"]*", "", path.read_text(encoding="utf-8"))
         assert not personal_data_in(text, None), path.name
-
-
-def _planted_in(text: str | bytes) -> bool:
-    parts = ("jane.roe", "555 0132")
-    return any((part.encode() if isinstance(text, bytes) else part) in text for part in parts)

@@ -106,6 +106,6 @@ def _counted(texts: Sequence[str]) -> Any:
         # A mark of its own: the stem "login" is another column than the word.
         return words + ["-" + word[:STEM] for word in words]
 
-    settings: dict[str, Any] = {"alternate_sign": False, "norm": None, "dtype": np.float64}
-    counter: Any = HashingVectorizer(n_features=N_FEATURES, analyzer=terms, **settings)
+    settings: dict[str, Any] = {"analyzer": terms, "alternate_sign": False, "norm": None, "dtype": np.float64}
+    counter: Any = HashingVectorizer(n_features=N_FEATURES, **settings)
     return counter.transform(texts).tocsr()
