@@ -63,10 +63,11 @@ def sort_tickets(
             )
         settings, tickets = settings_of(spec), tickets_of(store, spec, cycle)
         library, _ = ruled(themes_in(store, spec, before), rulings_up_to(store, spec, before), settings)
-        pool = _pool(store, spec, cycle)
-        embedded = _embedded(spec, store, cycle, [*tickets, *pool], library, writers, now)
+        embedded = _embedded(spec, store, cycle, tickets, library, writers, now)
         vectorise = vectors_for(store, spec, cycle)
-        turn = take_turn(tickets, pool, library, vectorise, settings, flywheel=spec.name, cycle=cycle)
+        turn = take_turn(
+            tickets, _pool(store, spec, cycle), library, vectorise, settings, flywheel=spec.name, cycle=cycle
+        )
         control = take_turn(tickets, [], [], vectorise, settings, flywheel=spec.name, cycle=cycle)
         named, keys = _named(spec, store, cycle, turn.found, writers)
         candidates = _candidates(turn.found, named, keys)
@@ -98,7 +99,8 @@ def _embedded(
     """Have the texts of a cycle embedded, where the YAML wants it."""
     if spec.themes.embeddings == "none":
         return {}
-    texts = [one.text for one in tickets] + [example.text for theme in library for example in theme.examples]
+    texts = [one.text for one in (*tickets, *_pool(store, spec, cycle))]
+    texts += [example.text for theme in library for example in theme.examples]
     return embed_texts(spec, store, cycle, _reach(spec, cycle), texts, writers, now or datetime.now(UTC))
 
 
