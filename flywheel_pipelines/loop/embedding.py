@@ -29,7 +29,7 @@ from flywheel_pipelines.llm.pricing import PER, embedding_cost
 from flywheel_pipelines.loop.flywheel import Flywheel
 from flywheel_pipelines.loop.recorder import Shown
 from flywheel_pipelines.loop.writing import OFFLINE_MODEL, Writers
-from flywheel_pipelines.spec import FlywheelSpec
+from flywheel_pipelines.spec import FlywheelSpec, ScoringModelSpec
 
 SOURCE = "embeddings by"
 TEXTS_PER_BATCH = 1_000
@@ -42,16 +42,24 @@ def pinned_embeddings(spec: FlywheelSpec, *, is_offline: bool) -> FlywheelSpec:
     Raises:
         FlywheelError: an endpoint is wanted for a cycle that is not simulated, and no provider is configured.
     """
-    model = spec.scoring_model
+    pinned = pinned_model(spec.scoring_model, "scoring_model", is_synthetic=spec.is_synthetic, is_offline=is_offline)
+    return spec if pinned == spec.scoring_model else spec.model_copy(update={"scoring_model": pinned})
+
+
+def pinned_model(model: ScoringModelSpec, section: str, *, is_synthetic: bool, is_offline: bool) -> ScoringModelSpec:
+    """The settings of embeddings as they hold now: those of `section` of the YAML, or the offline writer's.
+
+    Raises:
+        FlywheelError: as `pinned_embeddings`.
+    """
     if model.embeddings != "endpoint" or not is_offline:
-        return spec
-    if not spec.is_synthetic:
+        return model
+    if not is_synthetic:
         raise FlywheelError(
-            f"scoring_model.embeddings: endpoint wants {model.embedding_model}, but no provider is configured. Set "
+            f"{section}.embeddings: endpoint wants {model.embedding_model}, but no provider is configured. Set "
             "OPENAI_API_KEY, or OPENAI_BASE_URL for an endpoint of your own, or write embeddings: local or none."
         )
-    offline = model.model_copy(update={"embedding_model": OFFLINE_MODEL, "embedding_price": None})
-    return spec.model_copy(update={"scoring_model": offline})
+    return model.model_copy(update={"embedding_model": OFFLINE_MODEL, "embedding_price": None})
 
 
 def read_vectors(store: Lake, flywheel: str, window: CycleWindow, embedder: str) -> TextVectors:
@@ -192,45 +200,57 @@ class CycleVectors:
         self._append(hashes, rounded(embedded.vectors).tolist(), embedder, embedded)
 
     def _append(self, hashes: list[str], vectors: list[list[float]], embedder: str, embedded: Embedded) -> None:
-        """Append one batch of vectors, with what they cost."""
-        batch_id = content_hash("text_embeddings", embedder, self.cycle, *hashes)
-        fact = {"batch_id": batch_id, "recorded_at": self.now}
-        rows = [
-            {"text_hash": name, "embedding_model": embedder, "vector": vector, "source_row": number, **fact}
-            for number, (name, vector) in enumerate(zip(hashes, vectors, strict=True), start=1)
-        ]
-        requests = [
-            {
-                "request_key": call.key,
-                "embedding_model": embedder,
-                "n_texts": call.n_texts,
-                "n_tries": call.n_tries,
-                "prompt_tokens": call.prompt_tokens,
-                "cost": call.cost,
-                "latency": call.latency,
-                "source_row": number,
-                **fact,
-            }
-            for number, call in enumerate(embedded.calls, start=1)
-        ]
-        header = {
-            "source": f"{SOURCE} {embedder}",
-            "n_rows": len(rows),
-            "n_quarantined": 0,
-            "first_cycle": self.cycle,
-            "last_cycle": self.cycle,
+        append_vectors(self.store, self.flywheel.name, self.cycle, self.now, hashes, vectors, embedder, embedded)
+
+
+def append_vectors(
+    store: Lake,
+    flywheel: str,
+    cycle: date,
+    now: datetime,
+    hashes: Sequence[str],
+    vectors: Sequence[Sequence[float]],
+    embedder: str,
+    embedded: Embedded,
+) -> None:
+    """Append one batch of vectors to a cycle's partition of `text_embeddings`, with what they cost."""
+    batch_id = content_hash("text_embeddings", embedder, cycle, *hashes)
+    fact = {"batch_id": batch_id, "recorded_at": now}
+    rows = [
+        {"text_hash": name, "embedding_model": embedder, "vector": vector, "source_row": number, **fact}
+        for number, (name, vector) in enumerate(zip(hashes, vectors, strict=True), start=1)
+    ]
+    requests = [
+        {
+            "request_key": call.key,
+            "embedding_model": embedder,
+            "n_texts": call.n_texts,
+            "n_tries": call.n_tries,
+            "prompt_tokens": call.prompt_tokens,
+            "cost": call.cost,
+            "latency": call.latency,
+            "source_row": number,
             **fact,
         }
-        facts = {tables.TEXT_EMBEDDINGS: rows} | ({tables.EMBEDDING_REQUESTS: requests} if requests else {})
-        self.store.append_batch(
-            self.flywheel.name, header, {table: self._table(table, found) for table, found in facts.items()}
-        )
-
-    def _table(self, table: TableContract, rows: list[dict[str, object]]) -> pa.Table:
-        schema = pa.schema([pa.field("cycle", pa.date32()), *table.schema])
-        return pa.Table.from_pylist([{"cycle": self.cycle, **row} for row in rows], schema=schema)
+        for number, call in enumerate(embedded.calls, start=1)
+    ]
+    header = {
+        "source": f"{SOURCE} {embedder}",
+        "n_rows": len(rows),
+        "n_quarantined": 0,
+        "first_cycle": cycle,
+        "last_cycle": cycle,
+        **fact,
+    }
+    facts = {tables.TEXT_EMBEDDINGS: rows} | ({tables.EMBEDDING_REQUESTS: requests} if requests else {})
+    store.append_batch(flywheel, header, {table: _of_cycle(table, found, cycle) for table, found in facts.items()})
 
 
 def _dollars(cost: float | None) -> float | str:
     # Unknown is not nothing.
     return "unknown" if cost is None else round(cost, 6)
+
+
+def _of_cycle(table: TableContract, rows: list[dict[str, object]], cycle: date) -> pa.Table:
+    schema = pa.schema([pa.field("cycle", pa.date32()), *table.schema])
+    return pa.Table.from_pylist([{"cycle": cycle, **row} for row in rows], schema=schema)

@@ -43,6 +43,8 @@ class ThemeSeason:
     acceptance: list[float] = field(default_factory=list)
     tokens: list[float] = field(default_factory=list)
     control_tokens: list[float] = field(default_factory=list)
+    suggested: set[tuple[str, str]] = field(default_factory=set)
+    """Pairs of themes that somebody was asked to merge."""
 
     def counts(self, up_to: int) -> tuple[list[Theme], np.ndarray, np.ndarray]:
         """Accepted themes, their tickets by cycle and weekday, and all tickets, for cycles up to a number."""
@@ -70,30 +72,47 @@ class ThemeSeason:
             "control_tokens": self.control_tokens,
             **self._fixes(),
             **self._moves(),
+            **self._merges(),
         }
 
-    def _fixes(self) -> dict[str, int]:
+    def _merges(self) -> dict[str, int]:
+        """Pairs that became one in the world and in the library; suggestions, and those of themes that are two."""
+        names = {theme.theme_id: theme.name for theme in self.themes}
+        kept = {theme.name for theme in self.themes if theme.status == "accepted"}
+        known = {theme.theme_id: theme for theme in self.themes}
+        wrong = [pair for pair in self.suggested if len({current_id(one, known) for one in pair}) > 1]
+        return {
+            "merged": sum(
+                not {*pair} <= kept and bool({*pair} & set(names.values())) for pair in self.world.merges.items()
+            ),
+            "n_suggested": len(self.suggested),
+            "n_suggested_wrongly": len(wrong),
+        }
+
+    def _fixes(self) -> dict[str, Any]:
+        """Verdicts on the fixes that ship, and on those that are claimed of all other themes in the same cycle."""
         themes, counts, _ = self.counts(len(self.ari))
         by_name = {theme.name: at for at, theme in enumerate(themes)}
         by_cycle = counts.sum(axis=2)
-        fixed = {fix.theme: fix for fix in self.world.fixes}
-        touched = frozenset(by_name[name] for name in fixed if name in by_name)
-        found = {"working_found": 0, "idle_found": 0, "false_fixes": 0, "n_false_fixes": 0}
-        for name, at in by_name.items():
-            fix = fixed.get(name)
-            shipped = (fix.cycle if fix else self.world.fixes[0].cycle) - 1
-            verdicts = [
+        world, shipped = self.world, self.world.fixes[0].cycle - 1
+        touched = frozenset(by_name[fix.theme] for fix in world.fixes if fix.theme in by_name)
+
+        def verdicts(name: str) -> list[str]:
+            """As they are known cycle by cycle; a theme that the library does not know has no verdict."""
+            at = by_name.get(name)
+            return [] if at is None else [
                 fix_effect(by_cycle[:, :end], at, shipped, FixSettings(), not_controls=touched - {at}).verdict
                 for end in range(shipped + 3, by_cycle.shape[1] + 1)
-            ]
-            if fix is not None and fix.works:
-                found["working_found"] += verdicts[-1] == "worked"
-            elif fix is not None:
-                found["idle_found"] += any(verdict != "no evidence" for verdict in verdicts)
-            elif self._is_untouched(name):
-                found["n_false_fixes"] += 1
-                found["false_fixes"] += any(verdict != "no evidence" for verdict in verdicts)
-        return found
+            ]  # fmt: skip
+
+        working = [verdicts(fix.theme) for fix in world.fixes if fix.works]
+        return {
+            "working": [found[-1] if found else "unknown theme" for found in working],
+            "working_called_worse": sum("worse" in found for found in working),
+            "idle": _ever([found for fix in world.fixes if not fix.works for found in [verdicts(fix.theme)]]),
+            "seasonal": _ever([verdicts(world.seasonal)]),
+            "untouched": _ever([verdicts(name) for name in by_name if self._is_untouched(name)]),
+        }
 
     def _moves(self) -> dict[str, int]:
         counted: Counter[str] = Counter()
@@ -112,6 +131,11 @@ class ThemeSeason:
         world = self.world
         special = {fix.theme for fix in world.fixes} | {world.seasonal} | {*world.merges, *world.merges.values()}
         return name not in special and name not in world.starts
+
+
+def _ever(found: list[list[str]]) -> list[str]:
+    """Of each list of verdicts the first that is not "no evidence"; a false one counts in whatever cycle it is said."""
+    return [next((one for one in verdicts if one != "no evidence"), "no evidence") for verdicts in found if verdicts]
 
 
 def play_themes(seed: int, n_cycles: int) -> ThemeSeason:
@@ -139,7 +163,10 @@ def _turn(season: ThemeSeason, tickets: list[Ticket], pool: list[Ticket], number
     vectorise = WordVectors.of_background(background)
     turn = take_turn(tickets, pool, season.themes, vectorise, SETTINGS, flywheel="simulated", cycle=day)
     themes, suggested = learned(season.themes, turn, vectorise, SETTINGS, day)
-    rulings = review_themes(themes, [*turn.events, *suggested], season.truth, lambda name: world.truth_of(name, number))
+    season.suggested |= {
+        (one.theme_id, one.other_id) for one in suggested if one.event == "merge_suggested" and one.other_id is not None
+    }
+    rulings = review_themes(themes, suggested, season.truth, lambda name: world.truth_of(name, number))
     season.themes, _ = ruled(themes, rulings, SETTINGS)
     known = {theme.theme_id: theme for theme in season.themes}
     for one in (*turn.placed, *turn.adopted):

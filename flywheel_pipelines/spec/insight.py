@@ -15,6 +15,7 @@ from flywheel_pipelines.cycles import Cadence, cycle_of
 from flywheel_pipelines.spec.feeds import FeedSpec
 from flywheel_pipelines.spec.flywheel import OWNER_PATTERN
 from flywheel_pipelines.spec.producers import LlmProducer
+from flywheel_pipelines.spec.scoring_model import LOCAL_MODEL, Embeddings, ScoringModelSpec
 from flywheel_pipelines.spec.section import NAME_PATTERN, Name, Section, Share
 
 INSIGHT_COMPONENT_TYPE = "flywheel_pipelines.components.InsightFlywheelComponent"
@@ -38,6 +39,36 @@ class ThemesSpec(Section):
     )
     pool: int = Field(default=4, ge=1, le=52, description="Cycles whose unknown tickets may still found a theme.")
     background: int = Field(default=4, ge=1, le=52, description="Cycles that say how rare a word is.")
+    embeddings: Embeddings = Field(
+        default="none",
+        description="Sentence embeddings to liken tickets by, instead of words. none: words. "
+        f"local: {LOCAL_MODEL} on this machine, from the optional extra `embeddings`. "
+        "endpoint: the provider that the environment names, which is sent every ticket.",
+    )
+    embedding_model: str | None = Field(
+        default=None, min_length=1, max_length=200, description="With embeddings: endpoint, the model's name there."
+    )
+    embedding_dimensions: int | None = Field(
+        default=None, ge=2, le=4_096, description="With embeddings: endpoint, the length of a vector."
+    )
+    embedding_price: float | None = Field(
+        default=None, ge=0, description="With embeddings: endpoint, US dollars per million tokens."
+    )
+
+    @model_validator(mode="after")
+    def _an_endpoint_has_a_model(self) -> Self:
+        _ = self.embedding
+        return self
+
+    @property
+    def embedding(self) -> ScoringModelSpec:
+        """The four keys as a scoring model has them, whose rules they keep to."""
+        return ScoringModelSpec(
+            embeddings=self.embeddings,
+            embedding_model=self.embedding_model,
+            embedding_dimensions=self.embedding_dimensions,
+            embedding_price=self.embedding_price,
+        )
 
 
 class TrendsSpec(Section):

@@ -12,11 +12,20 @@ from datetime import date
 
 from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.feedback.quarantine import Choice, open_rows
-from flywheel_pipelines.feedback.reviews.drafts import draft_hash, theme_draft
+from flywheel_pipelines.feedback.reviews.drafts import draft_hash, find_drafts, theme_draft
 from flywheel_pipelines.feedback.reviews.latest import DECISIONS, latest_reviews
 from flywheel_pipelines.feedback.reviews.sheet import DRAFT_HASH
-from flywheel_pipelines.lake.store import Lake
-from flywheel_pipelines.lake.tables import BRIEFS, PUBLISHED_OUTPUTS, REVIEWS, THEME_CANDIDATES
+from flywheel_pipelines.lake.store import CycleWindow, Lake
+from flywheel_pipelines.lake.tables import (
+    BRIEFS,
+    PUBLISHED_OUTPUTS,
+    REVIEWS,
+    THEME_CANDIDATES,
+    THEME_EVENTS,
+    THEME_LIBRARY,
+)
+
+MERGE_SUGGESTED = "merge_suggested"
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,8 @@ def theme_sheet_rows(lake: Lake, flywheel: str, cycle: date) -> list[dict[str, s
     """One row per theme that a cycle founded and nobody has reviewed; its quotes stand where an output has its brief.
 
     accepted keeps the name, edited gives it the first line of final_text (or merges it: `merge into th-...`), rejected
-    says that it is no theme.
+    says that it is no theme. Below stand the pairs of accepted themes that may have become one, in the first cycle that
+    suggests it: a suggestion that nobody takes up is not put before people again.
     """
     reviewed = set(lake.read(REVIEWS, flywheel, cycle)["output_id"].to_pylist())
     drafts = {
@@ -75,16 +85,47 @@ def theme_sheet_rows(lake: Lake, flywheel: str, cycle: date) -> list[dict[str, s
         for row in lake.read(THEME_CANDIDATES, flywheel, cycle).to_pylist()
         if row["theme_id"] not in reviewed
     }
-    return [
-        {
-            "output_id": theme_id,
-            "brief": "\n".join(row["quotes"]),
-            "segment": f"{len(row['member_ids'])} tickets",
-            "locale": None,
-            "draft": draft,
-            DRAFT_HASH: draft_hash(draft),
-        }
+    rows = [
+        _theme_row(theme_id, "\n".join(row["quotes"]), f"{len(row['member_ids'])} tickets", draft)
         for theme_id, (row, draft) in sorted(drafts.items())
+    ]
+    return rows + [row for row in _merge_rows(lake, flywheel, cycle) if row["output_id"] not in drafts]
+
+
+def _theme_row(theme_id: str, brief: str, segment: str, draft: str) -> dict[str, str | None]:
+    return {
+        "output_id": theme_id,
+        "brief": brief,
+        "segment": segment,
+        "locale": None,
+        "draft": draft,
+        DRAFT_HASH: draft_hash(draft),
+    }
+
+
+def _merge_rows(lake: Lake, flywheel: str, cycle: date) -> list[dict[str, str | None]]:
+    events = lake.read(THEME_EVENTS, flywheel, CycleWindow(last=cycle)).to_pylist()
+    suggested = [row for row in events if row["event"] == MERGE_SUGGESTED]
+    before = {(row["theme_id"], row["other_id"]) for row in suggested if row["cycle"] < cycle}
+    new = {
+        row["theme_id"]: row
+        for row in suggested
+        if row["cycle"] == cycle and (row["theme_id"], row["other_id"]) not in before
+    }
+    if not new:
+        return []
+    names = {row["theme_id"]: row["name"] for row in lake.read(THEME_LIBRARY, flywheel, cycle).to_pylist()}
+    drafts = find_drafts(lake, flywheel, new.keys())
+    return [
+        _theme_row(
+            theme_id,
+            f"May be one with {names[row['other_id']]!r}: {row['detail']}. To merge them, write edited, and into "
+            f"final_text: merge into {row['other_id']}",
+            "merge?",
+            drafts[theme_id].text,
+        )
+        for theme_id, row in sorted(new.items())
+        if theme_id in drafts and row["other_id"] in names
     ]
 
 

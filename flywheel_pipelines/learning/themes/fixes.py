@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -114,14 +115,14 @@ def _look(
     pre: np.ndarray, post: np.ndarray, theme: int, controls: list[int], settings: FixSettings
 ) -> tuple[float, float]:
     """The log effect at one look, and half the width of its interval."""
-    placebo, chance = zip(
-        *(_log_ratio(pre, post, one, [other for other in controls if other != one]) for one in controls), strict=True
-    )
-    effect, own = _log_ratio(pre, post, theme, controls)
-    beyond = max(0.0, _robust_variance(np.array(placebo)) - float(np.mean(chance)))
-    error = math.sqrt(own + beyond * (1 + 1 / len(controls)))
+    all_pre, all_post = pre[controls].sum(), post[controls].sum()
+    of_pre, of_post = pre[controls], post[controls]
+    placebo, chance = _log_ratio(of_pre, of_post, all_pre - of_pre, all_post - of_post)
+    effect, own = _log_ratio(pre[[theme]], post[[theme]], all_pre, all_post)
+    beyond = max(0.0, _robust_variance(placebo) - float(chance.mean()))
+    error = math.sqrt(float(own[0]) + beyond * (1 + 1 / len(controls)))
     n_looks = settings.cycles_after - settings.min_cycles_after + 1
-    return effect, _critical(settings.error / n_looks, len(controls) - 1) * error
+    return float(effect[0]), _critical(settings.error / n_looks, len(controls) - 1) * error
 
 
 def _robust_variance(values: np.ndarray) -> float:
@@ -129,11 +130,13 @@ def _robust_variance(values: np.ndarray) -> float:
     return (1.4826 * float(np.median(np.abs(values - np.median(values))))) ** 2
 
 
-def _log_ratio(pre: np.ndarray, post: np.ndarray, theme: int, controls: list[int]) -> tuple[float, float]:
-    """Log of the ratio of ratios and its variance by chance (delta method on Poisson counts)."""
-    cells = [post[theme] + HALF, pre[theme] + HALF, post[controls].sum() + HALF, pre[controls].sum() + HALF]
-    value = math.log(cells[0] / cells[1]) - math.log(cells[2] / cells[3])
-    return value, sum(1 / cell for cell in cells)
+def _log_ratio(
+    pre: np.ndarray, post: np.ndarray, others_pre: np.ndarray, others_post: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logs of the ratios of ratios of some themes, and their variances by chance (delta method on Poisson counts)."""
+    cells = [post + HALF, pre + HALF, others_post + HALF, others_pre + HALF]
+    value = np.log(cells[0] / cells[1]) - np.log(cells[2] / cells[3])
+    return value, 1 / cells[0] + 1 / cells[1] + 1 / cells[2] + 1 / cells[3]
 
 
 def _was_moving(before: np.ndarray, theme: int, controls: list[int], effect: float) -> bool:
@@ -153,6 +156,7 @@ def _was_moving(before: np.ndarray, theme: int, controls: list[int], effect: flo
     )
 
 
+@cache
 def _critical(error: float, degrees: int) -> float:
     from scipy.stats import t
 

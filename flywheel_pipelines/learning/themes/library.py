@@ -24,7 +24,8 @@ import numpy as np
 
 from flywheel_pipelines.lake.store import content_hash
 from flywheel_pipelines.learning.themes.clustering import Group, cluster, coherence_of, rank_of
-from flywheel_pipelines.learning.themes.matching import Match, References, calibrate, match
+from flywheel_pipelines.learning.themes.floor import learned_floor
+from flywheel_pipelines.learning.themes.matching import FIXED, References, calibrate, match
 from flywheel_pipelines.learning.themes.records import (
     EXAMPLES,
     NEW_EXAMPLES,
@@ -40,6 +41,10 @@ from flywheel_pipelines.learning.themes.records import (
     Turn,
 )
 from flywheel_pipelines.learning.themes.vectors import Vectorise, similarities, sums_by, unit_length
+
+BETWEEN_FLOOR, BETWEEN_SHARE = 0.15, 0.2
+"""A ticket counts as between two themes when it has this much in common with the nearest at all; two themes between
+which this share of their tickets lies may be one."""
 
 
 def current_id(theme_id: str | None, themes: Mapping[str, Theme]) -> str | None:
@@ -150,27 +155,7 @@ def take_turn(
         groups.placed[: len(tickets)],
         [one for one in groups.placed[len(tickets) :] if one.theme_id is not None],
         groups.found,
-        [*groups.events, *_between_two(known, found, len(tickets), settings)],
     )
-
-
-def _between_two(known: Sequence[Theme], found: Match, n: int, settings: ThemeSettings) -> list[Event]:
-    """Suggested merges: accepted themes that so many tickets of the cycle lie between that they may have become one."""
-    if len(known) < 2:
-        return []
-    near = (found.similarity[:n] >= 0.15) & (found.second[:n] >= settings.between * found.similarity[:n])
-    pairs = Counter(
-        tuple(sorted(pair)) for pair in zip(found.nearest[:n][near], found.runner_up[:n][near], strict=True)
-    )
-    sizes = Counter(found.nearest[:n].tolist())
-    events = []
-    for (first, second), count in sorted(pairs.items()):
-        if count >= settings.min_tickets and count >= 0.2 * (sizes[first] + sizes[second]):
-            older, younger = sorted((known[first], known[second]), key=lambda one: (one.founded, one.theme_id))
-            events.append(
-                Event("merge_suggested", younger.theme_id, older.theme_id, f"{count} tickets lie between the two")
-            )
-    return events
 
 
 def _references_of(known: Sequence[Theme], vectorise: Vectorise, like: Any) -> References:
@@ -190,9 +175,9 @@ class _Grouping:
         self._flywheel, self._cycle = flywheel, cycle
         self._themes = {theme.theme_id: theme for theme in themes}
         self._known = [theme for theme in themes if theme.status != "merged" and theme.examples]
+        self._floor = learned_floor(themes, settings)
         self._centres = _references_of(self._known, vectorise, rows).centres if self._known else None
         self.found: list[Found] = []
-        self.events: list[Event] = []
 
     def run(self) -> None:
         """Group them."""
@@ -215,11 +200,10 @@ class _Grouping:
         if theme is None:
             if not any(self.placed[at].ticket.cycle == self._cycle for at in group.core):
                 return  # it said nothing new this cycle, and was no theme before
+            if group.coherence < self._floor:
+                return  # people reject what has so little in common
             theme = self._new(group)
             self.found.append(Found(theme, tuple(self.placed[at].ticket for at in group.core)))
-            self.events.append(Event("founded", theme.theme_id, theme.parent_id))
-        elif theme.status == "accepted":
-            self.events.append(Event("drifted", theme.theme_id, detail=f"{len(group.members)} tickets"))
         for at in group.members:
             self.placed[at] = replace(self.placed[at], theme_id=theme.theme_id, how="group")
 
@@ -275,9 +259,12 @@ def _interleaved(first: Sequence[Example], second: Sequence[Example]) -> tuple[E
 def learned(
     themes: Sequence[Theme], turn: Turn, vectorise: Vectorise, settings: ThemeSettings, cycle: date
 ) -> tuple[list[Theme], list[Event]]:
-    """The library as the cycle leaves it: new themes added, examples renewed, counts and coherence up to date.
+    """The library as the cycle leaves it, and what happened to its themes.
 
-    Also says which pairs of accepted themes have come to be so alike that people may want to merge them.
+    New themes are added, examples renewed, counts and coherence brought up to date. Events: themes that were founded;
+    accepted ones that drifted (a group was like them that they did not recognise ticket by ticket, and keeps their id);
+    pairs of accepted ones that people may want to merge, since their reference tickets are alike or since many tickets
+    of the cycle lie between the two.
     """
     merged = {theme.theme_id: theme for theme in (*themes, *(one.theme for one in turn.found))}
     taken: dict[str, list[Placed]] = {}
@@ -304,10 +291,47 @@ def learned(
             )
         )
     after.sort(key=lambda theme: (theme.founded, theme.theme_id))
-    return after, _suggested_merges(after, vectorise, settings)
+    events = [Event("founded", one.theme.theme_id, one.theme.parent_id) for one in turn.found]
+    events += _drifted(themes, taken)
+    suggested = [*_grown_alike(after, vectorise, settings), *_between_two(themes, turn, vectorise, settings)]
+    still = {theme.theme_id for theme in after if theme.status == "accepted"}
+    once = {(one.theme_id, one.other_id): one for one in reversed(suggested) if {one.theme_id, one.other_id} <= still}
+    return after, [*events, *(once[pair] for pair in sorted(once))]
 
 
-def _suggested_merges(themes: Sequence[Theme], vectorise: Vectorise, settings: ThemeSettings) -> list[Event]:
+def _drifted(themes: Sequence[Theme], taken: Mapping[str, Sequence[Placed]]) -> list[Event]:
+    by_group = {name: sum(one.how == "group" for one in new) for name, new in taken.items()}
+    return [
+        Event("drifted", theme.theme_id, detail=f"{by_group[theme.theme_id]} of {len(taken[theme.theme_id])} tickets")
+        for theme in themes
+        if theme.status == "accepted" and by_group.get(theme.theme_id)
+    ]
+
+
+def _between_two(themes: Sequence[Theme], turn: Turn, vectorise: Vectorise, settings: ThemeSettings) -> list[Event]:
+    """Themes that so many tickets of the cycle lie between that they may have become one."""
+    known = references(themes, settings)
+    if len(known) < 2 or not turn.placed:
+        return []
+    rows = vectorise([one.ticket.text for one in turn.placed])
+    found = match(rows, _references_of(known, vectorise, rows), FIXED)
+    near = (found.similarity >= BETWEEN_FLOOR) & (found.second >= settings.between * found.similarity)
+    pairs = Counter(tuple(sorted(pair)) for pair in zip(found.nearest[near], found.runner_up[near], strict=True))
+    sizes = Counter(found.nearest.tolist())
+    return [
+        _merge_of(known[first], known[second], f"{count} tickets lie between the two")
+        for (first, second), count in sorted(pairs.items())
+        if count >= settings.min_tickets and count >= BETWEEN_SHARE * (sizes[first] + sizes[second])
+    ]
+
+
+def _merge_of(one: Theme, another: Theme, why: str) -> Event:
+    """The suggestion that the younger becomes part of the older."""
+    older, younger = sorted((one, another), key=lambda theme: (theme.founded, theme.theme_id))
+    return Event("merge_suggested", younger.theme_id, older.theme_id, why)
+
+
+def _grown_alike(themes: Sequence[Theme], vectorise: Vectorise, settings: ThemeSettings) -> list[Event]:
     accepted = [theme for theme in themes if theme.status == "accepted" and theme.examples]
     if len(accepted) < 2:
         return []
@@ -315,8 +339,5 @@ def _suggested_merges(themes: Sequence[Theme], vectorise: Vectorise, settings: T
     against = similarities(centres, centres)
     pairs = np.argwhere(np.triu(against >= settings.alike, k=1))
     return [
-        Event(
-            "merge_suggested", accepted[b].theme_id, accepted[a].theme_id, f"cosine of the centres {against[a, b]:.2f}"
-        )
-        for a, b in pairs.tolist()
+        _merge_of(accepted[a], accepted[b], f"cosine of the centres {against[a, b]:.2f}") for a, b in pairs.tolist()
     ]

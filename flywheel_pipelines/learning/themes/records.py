@@ -5,7 +5,7 @@ Here: data alone. Not here: how a turn comes about (`library`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
@@ -115,12 +115,11 @@ class Found:
 
 @dataclass(frozen=True)
 class Turn:
-    """One cycle: its tickets placed, earlier unknown ones that were placed now, what is new, and what happened."""
+    """One cycle: its tickets placed, earlier unknown ones that were placed now, and what is new."""
 
     placed: list[Placed]
     adopted: list[Placed]
     found: list[Found]
-    events: list[Event] = field(default_factory=list)
 
     @property
     def share_by_library(self) -> float:

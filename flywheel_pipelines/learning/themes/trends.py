@@ -27,6 +27,9 @@ FEW_BEFORE = 0.25
 TAIL_DEGREES = 2
 """Degrees of freedom per reference cycle of the excess correlation, which is estimated: normal tails called one of
 twelve themes moving in a quarter of the simulated cycles in which none was, these in about a tenth."""
+SUCCESSIVE = 2 / 3
+"""Degrees of freedom of a successive difference: of m cycles, the variance of their mean square is that of (m - 1)
+squares times (3m - 4) / (2m - 2)."""
 QUIET_CYCLES = 2
 """Cycles without a ticket, the last included, after which a shrinking theme is gone."""
 
@@ -69,7 +72,10 @@ def trends(counts: np.ndarray, totals: np.ndarray, settings: TrendSettings) -> l
     spread = excess_correlation(counts, totals)
     expected = np.array([_expected(of_theme, totals) for of_theme in counts]).reshape(len(counts))
     p_values = [_p_value(one, totals, e, spread, settings) for one, e in zip(counts, expected, strict=True)]
-    q_values = adjusted(p_values)
+    # Whether a theme is tested depends on its count, so those with too few tickets are in the family, too: without them
+    # something was said to move in half of the cycles of forty small themes that do not.
+    family = [1.0 if p is None and of_theme.any() else p for p, of_theme in zip(p_values, counts, strict=True)]
+    q_values = [q if p is not None else None for p, q in zip(p_values, adjusted(family), strict=True)]
     return [
         _trend(counts[at], totals, float(expected[at]), p_values[at], q_values[at], spread, settings)
         for at in range(len(counts))
@@ -77,7 +83,13 @@ def trends(counts: np.ndarray, totals: np.ndarray, settings: TrendSettings) -> l
 
 
 def excess_correlation(counts: np.ndarray, totals: np.ndarray) -> float:
-    """Intra-class correlation of tickets of one cycle, by moments; 0 when shares vary by chance alone."""
+    """Intra-class correlation of tickets of one cycle, by moments; 0 when shares vary by chance alone.
+
+    From the differences of successive cycles (J. von Neumann, Annals of Mathematical Statistics 12, 1941): a theme that
+    came to stay or that fades over months differs from its mean in every cycle, and from the cycle before in one. With
+    a share p in cycles of n and m tickets, the squared difference is p(1-p)(1/n + 1/m) times 1 + r(h - 1), where h is
+    the harmonic mean of n and m and r the correlation.
+    """
     by_cycle, n = counts.sum(axis=2), totals.sum(axis=1)
     used = n > 1
     if used.sum() < 3:
@@ -88,12 +100,13 @@ def excess_correlation(counts: np.ndarray, totals: np.ndarray) -> float:
     if not tested.any():
         return 0.0
     p = shares[tested][:, None]
-    squares = (by_cycle[tested] - n * p) ** 2 / (n * p * (1 - p))
-    # Each theme's mean share was estimated from these cycles, and its real moves should not count as noise: the median
-    # theme is taken, and scaled by what chance alone has it at.
-    free = used.sum() - 1
-    found = float(np.median(squares.sum(axis=1))) / _median_chi_square(int(free))
-    return max(0.0, (found - 1) / max(float(n.mean()) - 1, 1.0))
+    chance = 1 / n[1:] + 1 / n[:-1]
+    squares = np.diff(by_cycle[tested] / n, axis=1) ** 2 / (p * (1 - p) * chance)
+    # Some themes do move, and should not count as noise: the median theme is taken, and scaled by what chance alone has
+    # it at. Successive differences share cycles, so that two of three are worth a degree of freedom.
+    free = SUCCESSIVE * len(chance)
+    found = float(np.median(squares.sum(axis=1))) / len(chance) * free / _median_chi_square(free)
+    return max(0.0, (found - 1) / max(float((2 / chance).mean()) - 1, 1.0))
 
 
 def adjusted(p_values: list[float | None]) -> list[float | None]:
@@ -175,7 +188,7 @@ def _trend(
     )  # fmt: skip
 
 
-def _median_chi_square(degrees: int) -> float:
+def _median_chi_square(degrees: float) -> float:
     from scipy.stats import chi2
 
     return float(chi2.ppf(0.5, degrees))

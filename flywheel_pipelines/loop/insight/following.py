@@ -36,10 +36,9 @@ def keep_library(spec: InsightSpec, recorder: Recorder, cycles: Sequence[date]) 
         before = shift_cycle(cycle, spec.cadence, -1)
         earlier, _ = ruled(themes_in(store, spec, before), rulings_up_to(store, spec, before), settings)
         turn = turn_of(store, spec, cycle)
-        themes, suggested = learned(earlier, turn, vectors_for(store, spec, cycle), settings, cycle)
+        themes, happened = learned(earlier, turn, vectors_for(store, spec, cycle), settings, cycle)
         themes, decided = ruled(themes, rulings_up_to(store, spec, cycle), settings)
-        founded = [Event("founded", one.theme.theme_id, one.theme.parent_id) for one in turn.found]
-        events = [*founded, *suggested, *decided]
+        events = [*happened, *decided]
         read = [(tables.TICKET_THEMES, cycle), (tables.THEME_CANDIDATES, cycle), (tables.REVIEWS, cycle)]
         read += [(tables.THEME_LIBRARY, before)] if cycle > spec.start else []
         recorder.write(tables.THEME_EVENTS, _events(events), cycle, read)

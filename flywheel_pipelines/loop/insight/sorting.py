@@ -7,7 +7,7 @@ Here: `ticket_themes`, `theme_candidates` and `theme_learning`. Not here: how (`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pyarrow as pa
 
@@ -26,6 +26,7 @@ from flywheel_pipelines.learning.themes.naming import (
     tokens_of,
 )
 from flywheel_pipelines.learning.themes.records import EXAMPLES, Found, Placed, Theme, Ticket, Turn
+from flywheel_pipelines.loop.insight.embedding import embed_texts
 from flywheel_pipelines.loop.insight.state import (
     cycles_in,
     earlier,
@@ -42,8 +43,15 @@ from flywheel_pipelines.spec import InsightSpec
 NAMING = "naming"
 
 
-def sort_tickets(spec: InsightSpec, recorder: Recorder, cycles: Sequence[date], writers: Writers) -> Shown:
-    """`ticket_themes`, with the themes that the cycle founded. Raises CycleOrderError when a cycle was left out."""
+def sort_tickets(
+    spec: InsightSpec, recorder: Recorder, cycles: Sequence[date], writers: Writers, now: datetime | None = None
+) -> Shown:
+    """`ticket_themes`, with the themes that the cycle founded; `now` is recorded for embeddings instead of the clock.
+
+    Raises:
+        CycleOrderError: a cycle was left out.
+        FlywheelError: too many requests failed, or embeddings are wanted and nobody can compute them.
+    """
     shown: Shown = {}
     for cycle in cycles:
         store = recorder.store
@@ -55,6 +63,7 @@ def sort_tickets(spec: InsightSpec, recorder: Recorder, cycles: Sequence[date], 
             )
         settings, tickets = settings_of(spec), tickets_of(store, spec, cycle)
         library, _ = ruled(themes_in(store, spec, before), rulings_up_to(store, spec, before), settings)
+        embedded = _embedded(spec, store, cycle, tickets, library, writers, now)
         vectorise = vectors_for(store, spec, cycle)
         turn = take_turn(
             tickets, _pool(store, spec, cycle), library, vectorise, settings, flywheel=spec.name, cycle=cycle
@@ -73,8 +82,26 @@ def sort_tickets(spec: InsightSpec, recorder: Recorder, cycles: Sequence[date], 
             "new_themes": len(turn.found),
             "earlier_tickets_placed": len(turn.adopted),
             "quotes_refused": sum(one.n_refused for one in named),
+            **embedded,
         }
     return shown
+
+
+def _embedded(
+    spec: InsightSpec,
+    store: Lake,
+    cycle: date,
+    tickets: Sequence[Ticket],
+    library: Sequence[Theme],
+    writers: Writers,
+    now: datetime | None,
+) -> Shown:
+    """Have the texts of a cycle embedded, where the YAML wants it."""
+    if spec.themes.embeddings == "none":
+        return {}
+    texts = [one.text for one in (*tickets, *_pool(store, spec, cycle))]
+    texts += [example.text for theme in library for example in theme.examples]
+    return embed_texts(spec, store, cycle, _reach(spec, cycle), texts, writers, now or datetime.now(UTC))
 
 
 def _reach(spec: InsightSpec, cycle: date) -> CycleWindow:

@@ -15,7 +15,8 @@ from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import CycleWindow, Lake
 from flywheel_pipelines.learning.themes.clustering import rank_of
 from flywheel_pipelines.learning.themes.records import Example, Ruling, Theme, ThemeSettings, Ticket
-from flywheel_pipelines.learning.themes.vectors import WordVectors
+from flywheel_pipelines.learning.themes.vectors import Vectorise, WordVectors
+from flywheel_pipelines.loop.insight.embedding import embedded_texts
 from flywheel_pipelines.spec import InsightSpec
 
 BACKGROUND = 1_000
@@ -62,12 +63,19 @@ def cycles_in(store: Lake, spec: InsightSpec, window: CycleWindow) -> list[date]
     return [cycle for cycle in store.cycles(tables.TICKETS, spec.name) if cycle in window]
 
 
-def vectors_for(store: Lake, spec: InsightSpec, cycle: date) -> WordVectors:
-    """Rarity of words as the cycles before have it, so that no vector depends on its neighbours; else its own."""
+def vectors_for(store: Lake, spec: InsightSpec, cycle: date) -> Vectorise:
+    """What tickets of a cycle are likened by: embeddings when it was opened with some, else words.
+
+    Rarity of words, and what all embeddings share, are as the cycles before have it, so that no vector depends on its
+    neighbours; in the first cycle they are its own.
+    """
+    window = earlier(spec, cycle, spec.themes.background)
     texts: list[str] = []
-    for before in cycles_in(store, spec, earlier(spec, cycle, spec.themes.background)):
+    for before in cycles_in(store, spec, window):
         texts += _some(tickets_of(store, spec, before))
-    return WordVectors.of_background(texts or _some(tickets_of(store, spec, cycle)))
+    background = texts or _some(tickets_of(store, spec, cycle))
+    reach = earlier(spec, cycle, max(spec.themes.background, spec.themes.pool))
+    return embedded_texts(spec, store, cycle, reach, background) or WordVectors.of_background(background)
 
 
 def _some(tickets: Iterable[Ticket]) -> list[str]:

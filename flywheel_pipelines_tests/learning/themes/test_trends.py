@@ -46,6 +46,26 @@ def test_nothing_moves_in_a_world_where_nothing_does(noise: float) -> None:
     assert false <= 60 * 0.2
 
 
+def test_many_small_themes_are_not_said_to_move_since_chance_made_some_large_enough_to_be_tested() -> None:
+    false = 0
+    for seed in range(40):
+        counts, totals = _world(_even(40, 9), np.full((9, 7), 14), seed, 0.12)
+        found = trends(counts, totals, SETTINGS)
+        false += any(one.movement != "steady" for one in found)
+        assert all((one.p_value is None) == (one.q_value is None) for one in found)
+    assert false <= 40 * 0.2
+
+
+def test_a_theme_that_came_to_stay_is_no_noise() -> None:
+    shares = _even(12, 20)
+    for theme in range(6):
+        shares[theme, : 3 * theme + 2] *= 0.2
+    found = excess_correlation(*_world(shares / shares.sum(axis=0), np.full((20, 7), 100), 6))
+    flat = excess_correlation(*_world(_even(12, 20), np.full((20, 7), 100), 6, noise=0.3))
+    assert found < 0.002
+    assert flat > 0.005
+
+
 def test_volume_alone_is_no_movement() -> None:
     totals = np.full((9, 7), 20)
     totals[-1] = 400
