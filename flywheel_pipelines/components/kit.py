@@ -48,6 +48,15 @@ Where requests go through the Batch API, `llm_batches` stands between the manife
 model may propose prompts `proposed_prompt` between the briefs and the manifest; where the YAML has a section
 `training_sets`, `training_examples` follows `scored_outputs`.
 """
+INSIGHT_LOOP: Mapping[str, frozenset[str]] = {
+    "ticket_themes": frozenset(),
+    "theme_library": frozenset({"ticket_themes"}),
+    "theme_trends": frozenset({"theme_library"}),
+    "fix_effects": frozenset({"theme_trends"}),
+    "theme_learning": frozenset({"fix_effects"}),
+    "theme_report": frozenset({"theme_learning"}),
+}
+"""The same of an insight flywheel. What it learned is measured last, so that it says which cycles are closed."""
 PREVIEW_ROWS = 8
 PREVIEW_WIDTH = 90
 UPRIGHT_ROWS = 2
@@ -172,15 +181,15 @@ def picture(name: str, png: bytes) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md(f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})")
 
 
-def furthest(assets: Iterable[str]) -> list[str]:
+def furthest(assets: Iterable[str], loop: Mapping[str, frozenset[str]] = LOOP) -> list[str]:
     """Those of the assets of a loop that no other of them implies: an arrow from each says all there is to say."""
     chosen = set(assets)
-    implied = set().union(*(_before(asset) for asset in chosen)) if chosen else set()
+    implied = set().union(*(_before(asset, loop) for asset in chosen)) if chosen else set()
     return sorted(chosen - implied)
 
 
-def _before(asset: str) -> set[str]:
-    return set(LOOP[asset]).union(*(_before(parent) for parent in LOOP[asset])) if LOOP[asset] else set()
+def _before(asset: str, loop: Mapping[str, frozenset[str]]) -> set[str]:
+    return set(loop[asset]).union(*(_before(parent, loop) for parent in loop[asset])) if loop[asset] else set()
 
 
 def column_schema(table: TableContract) -> dg.TableSchema:

@@ -20,6 +20,7 @@ from flywheel_pipelines.learning.themes.fixes import FixSettings, fix_effect
 from flywheel_pipelines.learning.themes.library import current_id, learned, ruled
 from flywheel_pipelines.learning.themes.records import Event, Theme
 from flywheel_pipelines.learning.themes.trends import TrendSettings, trends
+from flywheel_pipelines.loop.insight.measuring import measure_learning
 from flywheel_pipelines.loop.insight.sorting import turn_of
 from flywheel_pipelines.loop.insight.state import rulings_up_to, settings_of, themes_in, vectors_for
 from flywheel_pipelines.loop.recorder import Recorder, Shown
@@ -207,3 +208,4 @@ def close_cycles(spec: InsightSpec, recorder: Recorder, cycles: Sequence[date]) 
     keep_library(spec, recorder, cycles)
     follow_trends(spec, recorder, cycles)
     judge_fixes(spec, recorder, cycles)
+    measure_learning(spec, recorder, cycles)
