@@ -11,6 +11,7 @@ from flywheel_pipelines.cli.shared import (
     ARCHIVE_FLYWHEEL,
     FlywheelName,
     Json,
+    any_spec_named,
     app,
     out,
     print_json,
@@ -21,18 +22,21 @@ from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.paths import DEFS_DIR, DataPaths
 
 if TYPE_CHECKING:
+    from flywheel_pipelines.report.insight_page import InsightReport
     from flywheel_pipelines.report.page import FlywheelReport
     from flywheel_pipelines.simulation.replay import Feedback
     from flywheel_pipelines.simulation.report import ReplayReport
     from flywheel_pipelines.spec import Embeddings
 
-DEMO_FLYWHEELS = ["content", "outreach"]
+DEMO_FLYWHEELS = ["content", "outreach", "support_insights"]
 
 
 @app.command()
 def demo(
-    flywheel: Annotated[list[str] | None, typer.Option(help="Flywheels to run; default: content, outreach.")] = None,
-    cycles: Annotated[int, typer.Option(min=1, max=26, help="Cycles of each flywheel.")] = 26,
+    flywheel: Annotated[
+        list[str] | None, typer.Option(help="Flywheels to run; default: content, outreach, support_insights.")
+    ] = None,
+    cycles: Annotated[int, typer.Option(min=1, max=26, help="Cycles of each flywheel; at most 12 of insights.")] = 26,
     seed: Annotated[int, typer.Option(help="Seed of the simulated audience.")] = 1,
     world: Annotated[str, typer.Option(help="lively: readers have preferences. flat: they have none.")] = "lively",
     floor: Annotated[str, typer.Option(help="on: the YAML's floor. off: everything measured is fed back.")] = "on",
@@ -50,7 +54,10 @@ def demo(
         if value not in allowed:
             raise FlywheelError(f"{option}: found {value!r}; allowed are {' and '.join(allowed)}.")
     from flywheel_pipelines.recipe_book import recipe_named
+    from flywheel_pipelines.report.insight_page import write_insight_report
     from flywheel_pipelines.simulation.demo import DemoPlan, run_demo
+    from flywheel_pipelines.simulation.insight_season import MOST_CYCLES, InsightSeason
+    from flywheel_pipelines.spec import FlywheelSpec, InsightSpec
 
     paths = DataPaths.from_environment()
     if recipe is not None and flywheel:
@@ -58,7 +65,9 @@ def demo(
     found = recipe_named(recipe) if recipe is not None else None
     if found is not None and (DEFS_DIR / found.name).exists():
         raise FlywheelError(f"--recipe: a copy of {recipe} is below defs/ already; run that: --flywheel {found.name}.")
-    specs = (found.spec,) if found else tuple(spec_named(name) for name in flywheel or DEMO_FLYWHEELS)
+    named = [] if found else [any_spec_named(name) for name in flywheel or DEMO_FLYWHEELS]
+    specs = (found.spec,) if found else tuple(spec for spec in named if isinstance(spec, FlywheelSpec))
+    insights = [spec for spec in named if isinstance(spec, InsightSpec)]
     plan = DemoPlan(
         specs,
         n_cycles=cycles,
@@ -66,17 +75,19 @@ def demo(
         world="flat" if world == "flat" else "lively",
         floor=None if floor == "on" else floor,
         recipe=found,
+        insights=tuple(InsightSeason(spec, min(cycles, MOST_CYCLES), seed) for spec in insights),
     )
     with progress("cycles") as on_cycle:
         reports = run_demo(plan, paths, lambda done, total: on_cycle(None, done, total))
+    learned = [write_insight_report(paths, spec) for spec in insights]
     if as_json:
-        print_json([report.as_dict() for report in reports])
+        print_json([report.as_dict() for report in (*reports, *learned)])
         return
-    _show_demo(reports, paths)
+    _show_demo(reports, learned, paths)
 
 
-def _show_demo(reports: list[FlywheelReport], paths: DataPaths) -> None:
-    from flywheel_pipelines.terminal import audit_table, cost_table, momentum_table, next_steps
+def _show_demo(reports: list[FlywheelReport], learned: list[InsightReport], paths: DataPaths) -> None:
+    from flywheel_pipelines.terminal import audit_table, cost_table, insight_table, momentum_table, next_steps
 
     for report in reports:
         out.print()
@@ -86,11 +97,20 @@ def _show_demo(reports: list[FlywheelReport], paths: DataPaths) -> None:
         out.print(cost_table(report.cost_lines, f"Effort and cost of {report.flywheel}", report.cost_note))
         out.print()
         out.print(audit_table(report.audit, report.audit_words))
+    for one in learned:
+        out.print()
+        out.print(insight_table(one))
     out.print("\nTexts and reactions are simulated: nobody wrote, sent, read or clicked any of this.", style="yellow")
     for report in reports:
         out.print(f"Page of {report.flywheel}: {report.page}", soft_wrap=True)
         out.print(f"Plot of {report.flywheel}: {report.plot}", soft_wrap=True)
+    for one in learned:
+        out.print(f"Page of {one.flywheel}, cycle {one.last}: {one.page}", soft_wrap=True)
     out.print(f"DuckDB file: {paths.published_file}\n", soft_wrap=True)
+    traced = [
+        (f".venv/bin/flywheel trace {report.example_output}", "what produced the best reference, and what used it")
+        for report in reports[:1]
+    ]
     out.print(
         next_steps(
             [
@@ -99,10 +119,7 @@ def _show_demo(reports: list[FlywheelReport], paths: DataPaths) -> None:
                     '.venv/bin/flywheel sql -c "select flywheel, cycle, lift, cumulative_lift from momentum"',
                     "ask the published DuckDB file",
                 ),
-                (
-                    f".venv/bin/flywheel trace {reports[0].example_output}",
-                    "what produced the best reference, and what used it",
-                ),
+                *traced,
                 (".venv/bin/flywheel demo --floor off", "the same with everything fed back, good or bad"),
                 (".venv/bin/flywheel demo --world flat", "the same before readers without preferences"),
                 ("OPENAI_API_KEY=... make dev", "the same flywheels written by a real model: open a cycle in the UI"),

@@ -33,6 +33,8 @@ from flywheel_pipelines.simulation.audience import Audience
 from flywheel_pipelines.simulation.dagster_runs import execute_job, load_definitions, replace_earlier
 from flywheel_pipelines.simulation.declared import audience_of
 from flywheel_pipelines.simulation.few_flushes import few_flushes
+from flywheel_pipelines.simulation.insight_season import FILES as INSIGHT_FILES
+from flywheel_pipelines.simulation.insight_season import InsightSeason, play_insights
 from flywheel_pipelines.simulation.market import World
 from flywheel_pipelines.simulation.season import (
     SAMPLES,
@@ -59,7 +61,8 @@ OWN_SOURCES = (
 class DemoPlan:
     """What is simulated. `floor` None is the YAML's, "off" feeds everything back; a flat world has no preferences.
 
-    `recipe` is where the one flywheel of the plan comes from when it is not below `defs/`.
+    `recipe` is where the one flywheel of the plan comes from when it is not below `defs/`; `insights` are seasons of
+    insight flywheels besides.
     """
 
     specs: tuple[FlywheelSpec, ...]
@@ -68,6 +71,7 @@ class DemoPlan:
     world: World = "lively"
     floor: str | None = None
     recipe: Recipe | None = None
+    insights: tuple[InsightSeason, ...] = ()
 
     def folder(self, spec: FlywheelSpec) -> Path:
         """Where a flywheel's files are."""
@@ -138,6 +142,11 @@ def run_demo(plan: DemoPlan, paths: DataPaths, on_progress: OnProgress = lambda 
         for spec in plan.specs:
             replace_earlier(lake, instance, definitions, spec.name, own=OWN_SOURCES, what=TAG)
             _remove_files(paths, spec.name)
+        for season in plan.insights:
+            own = tuple(f"{Path(feed.path or '').parent}/{INSIGHT_FILES}" for feed in season.spec.feeds.values())
+            replace_earlier(lake, instance, definitions, season.spec.name, own=(*own, "llm"), what=TAG)
+            _remove_files(paths, season.spec.name)
+            _remove_pages(paths, season.spec.name)
         _play_all(plan, paths, lake, on_progress)
         execute_job(definitions.resolve_job_def("warehouse__publish"), instance, [], {}, TAG)
     return [write_report(paths, spec) for spec in plan.specs]
@@ -151,6 +160,12 @@ def _remove_files(paths: DataPaths, flywheel: str) -> None:
         path.unlink()
 
 
+def _remove_pages(paths: DataPaths, flywheel: str) -> None:
+    """Pages and sheets of an earlier demo of an insight flywheel: a sheet that is there is not written again."""
+    for path in (*(paths.reports / flywheel).glob("themes-*"), *(paths.root / "reviews" / flywheel).glob("*.xlsx")):
+        path.unlink()
+
+
 def play_season(plan: DemoPlan, spec: FlywheelSpec, paths: DataPaths, on_cycle: OnCycle = lambda *_: None) -> None:
     """Deliver a flywheel's sample briefs and play its season through its own Dagster jobs."""
     season, lake = plan.season(spec), Lake(paths.lake)
@@ -160,15 +175,26 @@ def play_season(plan: DemoPlan, spec: FlywheelSpec, paths: DataPaths, on_cycle: 
         play(season, DagsterStage(season.flywheel, plan.definitions(), instance), lake, paths, on_cycle)
 
 
+def play_insight_season(season: InsightSeason, paths: DataPaths, on_cycle: OnCycle = lambda *_: None) -> None:
+    """Play the season of an insight flywheel through its own Dagster jobs."""
+    with few_flushes(), open_instance(paths) as instance:
+        play_insights(season, load_definitions(), instance, paths, on_cycle)
+
+
 def _play_all(plan: DemoPlan, paths: DataPaths, lake: Lake, on_progress: OnProgress) -> None:
     """Play every season; how far they are is read from the lake, where a closed cycle leaves its last partition."""
-    total = plan.n_cycles * len(plan.specs)
-    if len(plan.specs) == 1:
-        play_season(plan, plan.specs[0], paths, lambda _, done, total: on_progress(done, total))
+    total = plan.n_cycles * len(plan.specs) + sum(season.n_cycles for season in plan.insights)
+    n_seasons = len(plan.specs) + len(plan.insights)
+    if n_seasons == 1:
+        for spec in plan.specs:
+            play_season(plan, spec, paths, lambda _, done, total: on_progress(done, total))
+        for season in plan.insights:
+            play_insight_season(season, paths, lambda _, done, total: on_progress(done, total))
         return
     # Fresh processes: this one has threads, which do not survive a fork.
-    with ProcessPoolExecutor(len(plan.specs), mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(n_seasons, mp_context=multiprocessing.get_context("spawn")) as pool:
         running = {pool.submit(play_season, plan, spec, paths) for spec in plan.specs}
+        running |= {pool.submit(play_insight_season, season, paths) for season in plan.insights}
         while running:
             ended, running = wait(running, timeout=POLLING_SECONDS, return_when=FIRST_EXCEPTION)
             for future in ended:
@@ -176,6 +202,7 @@ def _play_all(plan: DemoPlan, paths: DataPaths, lake: Lake, on_progress: OnProgr
                     pool.shutdown(wait=True, cancel_futures=True)
                 future.result()
             closed = sum(len(lake.cycles(tables.MOMENTUM, spec.name)) for spec in plan.specs)
+            closed += sum(len(lake.cycles(tables.THEME_LEARNING, season.spec.name)) for season in plan.insights)
             on_progress(closed, total)
 
 
