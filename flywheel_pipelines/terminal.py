@@ -110,9 +110,9 @@ def cost_table(lines: Sequence[dict[str, Any]], title: str, note: str) -> Render
 def insight_table(report: InsightReport) -> RenderableType:
     """What an insight flywheel learned, cycle by cycle, and the verdicts on fixes; fits 80 columns."""
     data = "simulated tickets" if report.is_synthetic else "real tickets"
-    title = f"{report.flywheel}: what the library of themes saves, {data}"
+    title = f"{report.flywheel}: {data}, themes, and tokens per ticket"
     table = Table("cycle", box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
-    for head in ("tickets", "without model", "new themes", "accepted", "tokens/ticket", "control"):
+    for head in ("tickets", "no model", "new", "accepted", "tokens", "control"):
         table.add_column(head, justify="right")
     for line in report.lines:
         tokens = (line["tokens_per_ticket"], line["control_tokens_per_ticket"])

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 UP, DOWN, INK, QUIET = "#b3402a", "#2a7d5f", "#1c2733", "#7b8896"
+MARGIN = timedelta(days=3)
 RISING = ("emerging", "growing")
 
 
@@ -80,8 +82,7 @@ def learning_plot(rows: Sequence[dict[str, Any]]) -> bytes | None:
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     tokens.set_ylim(bottom=0)
     for axes in (placed, tokens, accepted):
-        axes.set_xlim(ours[0]["cycle"], ours[-1]["cycle"])
-        axes.margins(x=0.05)
+        axes.set_xlim(ours[0]["cycle"] - MARGIN, ours[-1]["cycle"] + MARGIN)
         axes.tick_params(axis="x", rotation=30, labelsize=8)
     return _png(figure)
 

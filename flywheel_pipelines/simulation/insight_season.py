@@ -38,7 +38,8 @@ from flywheel_pipelines.simulation.tickets import TicketWorld, WorldSettings
 from flywheel_pipelines.spec import InsightSpec
 
 MOST_CYCLES = 12
-WORLD = WorldSettings(n_tickets=300, merged_at=4, fixed_at=6)
+WORLD = WorldSettings(n_tickets=300, merged_at=4, fixed_at=6, fix_effect=0.1)
+"""Small cycles, few of them: a fix that works leaves a tenth of its theme, or it could not be seen in the time."""
 TICKETS_FEED, FIXES_FEED, REVIEWS_FEED = "tickets", "fixes", "reviews"
 TAG, REVIEWER, FILES, PRODUCT = "demo", "simulated-1", "simulated-*", "shop"
 NO_PLOT: Mapping[str, Any] = {"theme_learning": {"plot": False}, "theme_report": {"plot": False}}
