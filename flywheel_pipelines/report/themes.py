@@ -181,5 +181,12 @@ def _effort(rows: Rows) -> str:
     return (
         f"{flywheel['n_by_library'] / n:.0%} of the tickets were placed without a model; {flywheel['n_new']} theme(s) "
         f"had to be named, {flywheel['tokens'] / n:.1f} tokens of questions per ticket. Without a library it would "
-        f"have been {control['n_new']} themes and {control['tokens'] / n:.1f} tokens."
+        f"have been {control['n_new']} themes and {control['tokens'] / n:.1f} tokens.{_decided(flywheel)}"
     )
+
+
+def _decided(row: dict[str, Any]) -> str:
+    """What people made of the new themes; empty before anybody decided."""
+    said = {word: row[f"n_{word}"] or 0 for word in ("accepted", "merged", "rejected")}
+    counts = ", ".join(f"{count} {word}" for word, count in said.items())
+    return f" Of the new themes people decided {sum(said.values())}: {counts}." if any(said.values()) else ""

@@ -10,7 +10,11 @@ import dagster as dg
 import pytest
 
 from flywheel_pipelines.components import automation
+from flywheel_pipelines.components.kit import INSIGHT_LOOP
+from flywheel_pipelines.components.warehouse import upstream_assets
 from flywheel_pipelines.lake import tables
+from flywheel_pipelines.lake.dbt import dbt_manifest
+from flywheel_pipelines.lake.marts import read_marts
 from flywheel_pipelines.loop.turns import Turn, next_insight_turn
 from flywheel_pipelines.paths import DataPaths
 from flywheel_pipelines.report.insight_page import write_insight_report
@@ -151,6 +155,25 @@ def test_the_checks_and_the_report_say_what_was_learned(watched: Watched) -> Non
     assert [line["cycle"] for line in report.lines] == WEEKS[:2]
     assert report.lines[1]["tokens_per_ticket"] < report.lines[1]["control_tokens_per_ticket"]
     assert "placed without a model" in report.words
+
+
+def test_the_graph_is_the_loop(tmp_path: Path) -> None:
+    graph = TicketDesk(tmp_path).definitions.resolve_asset_graph()
+    drawn = {
+        (parent.path[1], key.path[1])
+        for key in graph.materializable_asset_keys
+        for parent in graph.get(key).parent_keys
+    }
+    assert drawn == {(parent, asset) for asset, before in INSIGHT_LOOP.items() for parent in before}
+
+
+def test_marts_follow_the_insights_that_they_are_made_from() -> None:
+    marts = {mart.name: mart for mart in read_marts(dbt_manifest())}
+    after = {name: [key.path for key in upstream_assets(marts[name], ["mail"], ["desk"])] for name in marts}
+    assert after["theme_weekly"] == [["desk", "theme_learning"]]
+    assert after["themes"] == [["desk", "theme_learning"]]
+    assert after["momentum"] == [["mail", "momentum"]]
+    assert ["desk", "ticket_themes"] in after["llm_requests"]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ from flywheel_pipelines.spec import InsightSpec
 LOCALE = "en"
 LOOKED_BACK = 4
 """Cycles that the checks of what was learned are about."""
+FEWEST_DECIDED = 5
+"""New themes that people must have decided about before their rejections say anything."""
 
 
 def personal_data_left(spec: InsightSpec, store: Lake, cycle: date) -> list[str]:
@@ -80,7 +82,8 @@ def themes_accepted(spec: InsightSpec, store: Lake, cycle: date) -> Finding:
         f"Of {new} new themes of the last {LOOKED_BACK} cycles people decided {decided}: {said['accepted']} accepted, "
         f"{said['merged']} merged, {said['rejected']} rejected."
     )
-    return Finding("passed" if rate >= 0.5 else "warned", words, {**said, "acceptance_rate": round(rate, 3)})
+    is_fine = rate >= 0.5 or decided < FEWEST_DECIDED
+    return Finding("passed" if is_fine else "warned", words, {**said, "acceptance_rate": round(rate, 3)})
 
 
 def _learned(spec: InsightSpec, store: Lake, cycle: date) -> list[dict[str, Any]]:
