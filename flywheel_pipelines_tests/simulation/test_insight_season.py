@@ -21,6 +21,7 @@ from flywheel_pipelines.simulation.demo import DemoPlan, run_demo
 from flywheel_pipelines.simulation.insight_season import InsightSeason, fix_rows, ticket_rows
 from flywheel_pipelines.spec import load_insight
 
+pytestmark = pytest.mark.timeout(900)
 SPEC = load_insight(DEFS_DIR / "support_insights" / "defs.yaml")
 SEASON = InsightSeason(SPEC, n_cycles=10)
 SAMPLES = PROJECT_ROOT / "data" / "samples" / SPEC.name
