@@ -1,4 +1,4 @@
-"""What the commands do for an insight flywheel, from its sample files on, and where they say that they are not for it."""
+"""What commands do for an insight flywheel, from its sample files on, and where they say that they are not for it."""
 
 from __future__ import annotations
 
