@@ -111,6 +111,8 @@ def _show_demo(reports: list[FlywheelReport], learned: list[InsightReport], path
         (f".venv/bin/flywheel trace {report.example_output}", "what produced the best reference, and what used it")
         for report in reports[:1]
     ]
+    verdicts = '.venv/bin/flywheel sql -c "from fix_effects select what, verdict, reason where is_latest"'
+    asked = [(verdicts, "whether the fixes worked")] if learned else []
     out.print(
         next_steps(
             [
@@ -120,6 +122,7 @@ def _show_demo(reports: list[FlywheelReport], learned: list[InsightReport], path
                     "ask the published DuckDB file",
                 ),
                 *traced,
+                *asked,
                 (".venv/bin/flywheel demo --floor off", "the same with everything fed back, good or bad"),
                 (".venv/bin/flywheel demo --world flat", "the same before readers without preferences"),
                 ("OPENAI_API_KEY=... make dev", "the same flywheels written by a real model: open a cycle in the UI"),

@@ -35,14 +35,16 @@ class InsightReport:
     def words(self) -> str:
         """What became of tokens per ticket."""
         told = [line for line in self.lines if line["tokens_per_ticket"] is not None]
-        if len(told) < 2:
-            return "One cycle says nothing about learning."
-        second, last = told[1], told[-1]
+        if not told:
+            return "No cycle had a ticket."
+        second, last = told[min(1, len(told) - 1)], told[-1]
+        placed = f"In the last cycle {last['share_by_library']:.0%} of the tickets were placed without a model."
+        if second is last:
+            return placed
         return (
             f"From cycle {second['cycle']} to {last['cycle']} questions went from {second['tokens_per_ticket']:.1f} to "
             f"{last['tokens_per_ticket']:.1f} tokens per ticket; without a library, from "
-            f"{second['control_tokens_per_ticket']:.1f} to {last['control_tokens_per_ticket']:.1f}. In the last cycle "
-            f"{last['share_by_library']:.0%} of the tickets were placed without a model."
+            f"{second['control_tokens_per_ticket']:.1f} to {last['control_tokens_per_ticket']:.1f}. {placed}"
         )
 
     def as_dict(self) -> dict[str, Any]:
