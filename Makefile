@@ -41,7 +41,7 @@ $(PARSED): $(STAMP) $(DBT_FILES)
 	@$(BIN)/python -m flywheel_pipelines.lake.dbt_project
 	@touch $@
 
-demo: install ## 26 cycles of two flywheels, offline and simulated; or a replay: make demo ARCHIVE=path
+demo: install ## 26 cycles of two flywheels and 12 of a third, offline and simulated; or a replay: make demo ARCHIVE=path
 	@$(BIN)/flywheel demo $(if $(ARCHIVE),--archive "$(ARCHIVE)")
 
 test: install ## The tests, under ten minutes on two cores

@@ -75,18 +75,23 @@ def deliver(inbox: Path, cycle: int, n_tickets: int) -> int:
 
 
 def _timed_cycle(spec: Any, store: Any, root: Path, cycle: Any) -> dict[str, float]:
+    from flywheel_pipelines.feedback.landing import land_file
+    from flywheel_pipelines.loop.inbox import find_files
     from flywheel_pipelines.loop.insight.checking import personal_data_left, quotes_not_verbatim
     from flywheel_pipelines.loop.insight.following import follow_trends, judge_fixes, keep_library
-    from flywheel_pipelines.loop.insight.landing import land_inbox
     from flywheel_pipelines.loop.insight.sorting import sort_tickets
     from flywheel_pipelines.loop.recorder import Recorder
     from flywheel_pipelines.loop.writing import writers_from_environment
     from flywheel_pipelines.report.themes import write_theme_report
 
+    def land() -> None:
+        for file in find_files(spec, root / "inbox", NOW.timestamp()).ready:
+            land_file(store, spec, file.feed, file.path, recorded_at=NOW, source=file.name)
+
     recorder = Recorder(store, spec.name)
     writers = writers_from_environment({}, root / "journal", NOW)
     steps: dict[str, Callable[[], object]] = {
-        "landing": lambda: land_inbox(spec, store, root / "inbox", NOW),
+        "landing": land,
         "sorting": lambda: sort_tickets(spec, recorder, [cycle], writers),
         "checks": lambda: [*quotes_not_verbatim(spec, store, cycle), *personal_data_left(spec, store, cycle)],
         "library": lambda: keep_library(spec, recorder, [cycle]),

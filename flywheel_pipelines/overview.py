@@ -13,7 +13,14 @@ from flywheel_pipelines.lake.store import Lake
 from flywheel_pipelines.lake.versions import stale_cycles
 from flywheel_pipelines.momentum.audit import verdict, verdict_words
 from flywheel_pipelines.paths import DataPaths
-from flywheel_pipelines.spec import COMPONENT_TYPE, FlywheelSpec, load_spec
+from flywheel_pipelines.spec import (
+    COMPONENT_TYPE,
+    INSIGHT_COMPONENT_TYPE,
+    FlywheelSpec,
+    InsightSpec,
+    load_insight,
+    load_spec,
+)
 
 Rows = list[dict[str, Any]]
 RESTATED = tuple(
@@ -27,13 +34,20 @@ RESTATED = tuple(
 def flywheel_status(paths: DataPaths, defs_dir: Path) -> Rows:
     """One row per flywheel that is declared below `defs_dir`, also those that never ran."""
     lake = Lake(paths.lake)
-    return [_status(lake, spec) for spec in find_specs(defs_dir)]
+    rows = [_status(lake, spec) for spec in find_specs(defs_dir)]
+    return rows + [_insight_status(lake, spec) for spec in find_insights(defs_dir)]
 
 
 def find_specs(defs_dir: Path) -> list[FlywheelSpec]:
     """The flywheels declared below a folder of definitions, by folder name."""
     files = sorted(defs_dir.glob("*/defs.yaml"))
     return [load_spec(path) for path in files if f"type: {COMPONENT_TYPE}" in path.read_text(encoding="utf-8")]
+
+
+def find_insights(defs_dir: Path) -> list[InsightSpec]:
+    """The insight flywheels declared below a folder of definitions, by folder name."""
+    files = sorted(defs_dir.glob("*/defs.yaml"))
+    return [load_insight(path) for path in files if f"type: {INSIGHT_COMPONENT_TYPE}" in path.read_text("utf-8")]
 
 
 def readable_specs(defs_dir: Path) -> list[FlywheelSpec]:
@@ -95,4 +109,25 @@ def _status(lake: Lake, spec: FlywheelSpec) -> dict[str, Any]:
         "n_quarantined": count_open(lake, spec.name),
         "n_stale": len({cycle for cycles in stale.values() for cycle in cycles}),
         "briefs_changed": {"published_by": spec.briefs.published_by, "cycles": replaced.get(tables.BRIEFS.name, [])},
+    }
+
+
+def _insight_status(lake: Lake, spec: InsightSpec) -> dict[str, Any]:
+    """The same of an insight flywheel, which has no lift over an arm and no audit."""
+    opened = lake.cycles(tables.TICKET_THEMES, spec.name)
+    closed = lake.cycles(tables.THEME_LEARNING, spec.name)
+    stale = stale_cycles(lake, spec.name, RESTATED)
+    return {
+        "flywheel": spec.name,
+        "data": ("synthetic" if spec.is_synthetic else "real") if opened else "none yet",
+        "n_opened": len(opened),
+        "n_closed": len(closed),
+        "open_cycle": max(set(opened) - set(closed), default=None),
+        "last_closed": closed[-1] if closed else None,
+        "lift": None,
+        "lower": None,
+        "upper": None,
+        "n_audit_passed": None,
+        "n_quarantined": count_open(lake, spec.name),
+        "n_stale": len({cycle for cycles in stale.values() for cycle in cycles}),
     }

@@ -81,7 +81,7 @@ class Recipe:
 
 
 def find_recipes(recipes_dir: Path = RECIPES_DIR) -> list[Recipe]:
-    """All recipes of flywheels that write, by name; other components have folders beside them, to be copied by hand."""
+    """All recipes of flywheels that write, by name."""
     return [
         Recipe(path.parent)
         for path in sorted(recipes_dir.glob(f"*/{SETTINGS}"))

@@ -18,6 +18,7 @@ from flywheel_pipelines.published import Trace
 
 if TYPE_CHECKING:
     from flywheel_pipelines.loop.restating import Preview
+    from flywheel_pipelines.report.insight_page import InsightReport
     from flywheel_pipelines.spec import Metric
 
 GOOD, BAD, QUIET = "green", "red", "dim"
@@ -107,6 +108,27 @@ def cost_table(lines: Sequence[dict[str, Any]], title: str, note: str) -> Render
     return Group(table, Text(note, style="dim"))
 
 
+def insight_table(report: InsightReport) -> RenderableType:
+    """What an insight flywheel learned, cycle by cycle, and the verdicts on fixes; fits 80 columns."""
+    data = "simulated tickets" if report.is_synthetic else "real tickets"
+    title = f"{report.flywheel}: {data}, themes, and tokens per ticket"
+    table = Table("cycle", box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    for head in ("tickets", "no model", "new", "accepted", "tokens", "control"):
+        table.add_column(head, justify="right")
+    for line in report.lines:
+        tokens = (line["tokens_per_ticket"], line["control_tokens_per_ticket"])
+        table.add_row(
+            str(line["cycle"]),
+            str(line["n_tickets"]),
+            percent(line["share_by_library"], signed=False),
+            str(line["n_new"]),
+            percent(line["acceptance_rate"], signed=False),
+            *("–" if one is None else f"{one:.1f}" for one in tokens),
+        )
+    verdicts = (f"  {fix['what']}: {fix['verdict']}. {fix['reason']}" for fix in report.fixes)
+    return Group(table, Text(report.words, style="bold"), *(Text(words) for words in verdicts))
+
+
 def status_table(rows: Sequence[dict[str, Any]]) -> RenderableType:
     """One line per flywheel, and below the table what needs somebody's attention; fits 80 columns."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -120,8 +142,8 @@ def status_table(rows: Sequence[dict[str, Any]]) -> RenderableType:
             row["data"],
             f"{row['n_closed']}",
             percent(row["lift"]),
-            interval(ends) if row["n_closed"] else "–",
-            f"{row['n_audit_passed']} of 7" if row["n_closed"] else "–",
+            interval(ends) if row["n_closed"] and row["n_audit_passed"] is not None else "–",
+            f"{row['n_audit_passed']} of 7" if row["n_closed"] and row["n_audit_passed"] is not None else "–",
         )
     return Group(table, *(Text(f"  {row['flywheel']}: {note}") for row in rows for note in _notes(row)))
 

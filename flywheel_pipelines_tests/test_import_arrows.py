@@ -26,7 +26,7 @@ PURE = (*LAYERS, "lake", *COMMON, "starter", "overview", "published", "terminal"
 WITHOUT_WIRING = ("llm", "loop")
 OF_THE_CLIENT = ("llm", "lake", "spec", "chat", "errors", "similarity", "paths", "prompt_text", "passages")
 """What the client of language models may import of this package."""
-SIMULATION_WITH_DAGSTER = ("dagster_runs", "season", "demo", "replay", "report")
+SIMULATION_WITH_DAGSTER = ("dagster_runs", "season", "insight_season", "demo", "replay", "report")
 """Simulations that run whole flywheels; the audience, its market and its writer know nothing of Dagster."""
 MAY_IMPORT_COMPONENTS = ("components", "defs")
 NETWORK = ("aiohttp", "ftplib", "http", "httpx", "openai", "requests", "smtplib", "socket", "urllib")

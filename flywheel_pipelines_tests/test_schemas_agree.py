@@ -95,7 +95,7 @@ def test_a_column_names_those_it_is_made_from_in_every_flywheel():
         "value": frozenset({Source("metrics", "amount", is_mart=False), Source("outputs", "text", is_mart=True)}),
         "batch": frozenset({Source("batches", "source", is_mart=False)}),
     }
-    lineage = table_lineage(columns, GROUP, ["news", "mail"], without={"batches"})
+    lineage = table_lineage(columns, GROUP, {"metrics": ["news", "mail"]})
     assert {
         name: [(dep.asset_key.path, dep.column_name) for dep in deps] for name, deps in lineage.deps_by_column.items()
     } == {

@@ -62,9 +62,10 @@ def contracts(
 def declared_contracts(defs_dir: Path) -> list[FeedContract]:
     """The contracts of all feeds of the flywheels below a folder of definitions."""
     from flywheel_pipelines.feedback.contracts import contracts_of
-    from flywheel_pipelines.overview import find_specs
+    from flywheel_pipelines.overview import find_insights, find_specs
 
-    return [contract for spec in find_specs(defs_dir) for contract in contracts_of(spec)]
+    specs = [*find_specs(defs_dir), *find_insights(defs_dir)]
+    return [contract for spec in specs for contract in contracts_of(spec)]
 
 
 def files_of(found: list[FeedContract]) -> dict[Path, str]:

@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from flywheel_pipelines.cli.shared import ARCHIVE_FLYWHEEL, FlywheelName, Json, app, err, out, print_json, spec_named
+from flywheel_pipelines.cli.shared import (
+    ARCHIVE_FLYWHEEL,
+    FlywheelName,
+    Json,
+    any_spec_named,
+    app,
+    err,
+    out,
+    print_json,
+    spec_named,
+)
 from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.paths import DEFS_DIR, DataPaths
 
@@ -106,11 +116,22 @@ def spec() -> None:
 
 @app.command()
 def report(flywheel: FlywheelName = "content", as_json: Json = False) -> None:
-    """Write the page and the momentum plot of a flywheel to data/reports/."""
+    """Write the page and the momentum plot of a flywheel to data/reports/; of an insight flywheel, its newest page."""
+    from flywheel_pipelines.report.insight_page import write_insight_report
     from flywheel_pipelines.report.page import write_report
-    from flywheel_pipelines.terminal import momentum_table, parts_table
+    from flywheel_pipelines.spec import InsightSpec
+    from flywheel_pipelines.terminal import insight_table, momentum_table, parts_table
 
-    written = write_report(DataPaths.from_environment(), spec_named(flywheel))
+    paths, spec = DataPaths.from_environment(), any_spec_named(flywheel)
+    if isinstance(spec, InsightSpec):
+        learned = write_insight_report(paths, spec)
+        if as_json:
+            print_json(learned.as_dict())
+            return
+        out.print(insight_table(learned))
+        out.print(f"Page: {learned.page}", soft_wrap=True)
+        return
+    written = write_report(paths, spec)
     if as_json:
         print_json(written.as_dict())
         return

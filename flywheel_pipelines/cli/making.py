@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from flywheel_pipelines.cli.shared import FirstDay, Json, LastDay, app, days_of, err, out, print_json, spec_named
+from flywheel_pipelines.cli.shared import FirstDay, Json, LastDay, any_spec_named, app, days_of, err, out, print_json
 from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.paths import DEFS_DIR, PROJECT_ROOT, DataPaths
 
@@ -80,7 +80,7 @@ def ingest(
     from flywheel_pipelines.lake.store import Lake
     from flywheel_pipelines.loop.inbox import name_in
 
-    paths, spec, now = DataPaths.from_environment(), spec_named(flywheel), datetime.now(UTC)
+    paths, spec, now = DataPaths.from_environment(), any_spec_named(flywheel), datetime.now(UTC)
     lake, source = Lake(paths.lake), name_in(paths.inbox, file)
     batch, is_new = land_file(lake, spec, feed, file, recorded_at=now, source=source, period=days_of(first, last))
     if is_new:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flywheel_pipelines.cli.shared import Json, app, out, print_json, spec_named
+from flywheel_pipelines.cli.shared import Json, any_spec_named, app, out, print_json
 from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.paths import DEFS_DIR, DataPaths
 
@@ -100,7 +100,7 @@ def release(
     for name in sorted({row.flywheel for row in rows}):
         done += releasing.release(
             lake,
-            spec_named(name),
+            any_spec_named(name),
             [row for row in rows if row.flywheel == name],
             recorded_at=now,
             decided_by=by or _me(),
@@ -149,10 +149,10 @@ def _lake() -> Lake:
 
 def _flywheels(flywheel: str | None) -> list[str]:
     if flywheel is not None:
-        return [spec_named(flywheel).name]
-    from flywheel_pipelines.overview import find_specs
+        return [any_spec_named(flywheel).name]
+    from flywheel_pipelines.overview import find_insights, find_specs
 
-    return [spec.name for spec in find_specs(DEFS_DIR)]
+    return [spec.name for spec in (*find_specs(DEFS_DIR), *find_insights(DEFS_DIR))]
 
 
 def _choice(feed: str | None, problem: str | None, batch: str | None, since: str | None) -> Choice:

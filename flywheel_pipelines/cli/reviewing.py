@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from flywheel_pipelines.cli.shared import FlywheelName, Json, app, out, print_json, spec_named
+from flywheel_pipelines.cli.shared import FlywheelName, Json, any_spec_named, app, out, print_json, spec_named
 from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.paths import DataPaths
 
 if TYPE_CHECKING:
     from flywheel_pipelines.feedback.feeds.reviews import ReviewBatch
     from flywheel_pipelines.lake.store import Lake
-    from flywheel_pipelines.spec import FlywheelSpec
+    from flywheel_pipelines.spec import AnySpec
 
 review = typer.Typer(help="Let people review what went out, in a sheet: export, import, status.", no_args_is_help=True)
 app.add_typer(review, name="review")
@@ -85,7 +85,7 @@ def import_sheet(
     from flywheel_pipelines.feedback.landing import land_file
     from flywheel_pipelines.loop.inbox import name_in
 
-    spec, paths = spec_named(flywheel), DataPaths.from_environment()
+    spec, paths = any_spec_named(flywheel), DataPaths.from_environment()
     name = _feed_for(spec, file, feed)
     lake = _lake(paths)
     source = name_in(paths.inbox, file)
@@ -136,7 +136,7 @@ def _cycle(text: str | None) -> date | None:
         raise FlywheelError(f"--cycle: found {text!r}; expected the first day of a cycle, e.g. 2026-01-05.") from None
 
 
-def _feed_for(spec: FlywheelSpec, file: Path, named: str | None) -> str:
+def _feed_for(spec: AnySpec, file: Path, named: str | None) -> str:
     """The feed that was named; else the built-in one for our own sheets; else the flywheel's only one for reviews."""
     from flywheel_pipelines.feedback.feeds.built_in import REVIEW_SHEET, feed_named
     from flywheel_pipelines.feedback.reviews.sheet import is_own_sheet
@@ -175,7 +175,7 @@ def _as_dict(batch: ReviewBatch, feed: str, is_new: bool) -> dict[str, object]:
     }
 
 
-def _show_import(batch: ReviewBatch, spec: FlywheelSpec, lake: Lake, is_new: bool) -> None:
+def _show_import(batch: ReviewBatch, spec: AnySpec, lake: Lake, is_new: bool) -> None:
     if not is_new:
         out.print("This file is in the lake already, so nothing was added. What it holds:", style="yellow")
     counts = ", ".join(f"{count} {decision}" for decision, count in batch.decisions.items())
@@ -195,7 +195,7 @@ def _show_import(batch: ReviewBatch, spec: FlywheelSpec, lake: Lake, is_new: boo
         )
 
 
-def _how_to_close(spec: FlywheelSpec, lake: Lake, batch: ReviewBatch) -> str:
+def _how_to_close(spec: AnySpec, lake: Lake, batch: ReviewBatch) -> str:
     """What to run: what a cycle teaches is carried into all that follow, so these are closed again with it."""
     from flywheel_pipelines.lake.tables import MOMENTUM
 

@@ -20,7 +20,7 @@ from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.paths import DEFS_DIR
 
 if TYPE_CHECKING:
-    from flywheel_pipelines.spec import FlywheelSpec
+    from flywheel_pipelines.spec import AnySpec, FlywheelSpec
 
 app = typer.Typer(
     help="Turn one-off AI output into a compounding loop, and see with a control arm whether it compounds.",
@@ -92,10 +92,23 @@ def progress(what: str) -> Iterator[OnCycle]:
 
 
 def spec_named(flywheel: str) -> FlywheelSpec:
-    """The spec of a flywheel below `defs/`. Raises FlywheelError when there is none of that name."""
-    from flywheel_pipelines.overview import find_specs
+    """The spec of a flywheel below `defs/`. Raises FlywheelError when there is none of that name that has outputs."""
+    from flywheel_pipelines.spec import InsightSpec
 
-    known = {spec.name: spec for spec in find_specs(DEFS_DIR)}
+    found = any_spec_named(flywheel)
+    if isinstance(found, InsightSpec):
+        raise FlywheelError(
+            f"--flywheel: {flywheel} is an insight flywheel: it sorts tickets, and has no outputs, which this command "
+            "is about. status, ingest, report, review import and quarantine know it; its sheets are in data/reviews/."
+        )
+    return found
+
+
+def any_spec_named(flywheel: str) -> AnySpec:
+    """The spec of a flywheel of any kind below `defs/`. Raises FlywheelError when there is none of that name."""
+    from flywheel_pipelines.overview import find_insights, find_specs
+
+    known: dict[str, AnySpec] = {spec.name: spec for spec in (*find_specs(DEFS_DIR), *find_insights(DEFS_DIR))}
     if flywheel not in known:
         raise FlywheelError(f"--flywheel: found {flywheel!r}; there are {', '.join(known)} below {DEFS_DIR}.")
     return known[flywheel]

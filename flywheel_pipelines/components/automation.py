@@ -18,34 +18,48 @@ It is off until somebody switches it on, since it opens cycles, which may cost m
 requested again: re-execute it once its cause is put right. A run that died is retried by Dagster (`dagster.yaml`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import dagster as dg
 
 from flywheel_pipelines.components.batch_assets import batch_sensor
 from flywheel_pipelines.components.inbox_sensor import inbox_sensor
-from flywheel_pipelines.components.kit import AssetKit
+from flywheel_pipelines.components.kit import AssetKit, LoopKit
 from flywheel_pipelines.components.pull_job import pull_schedule
 from flywheel_pipelines.components.resources import LakeResource
 from flywheel_pipelines.components.runs import is_about_to_be_retried, newest_tagged, under_way
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import Lake
-from flywheel_pipelines.loop.turns import Turn, holes, holes_in_words, next_turn
+from flywheel_pipelines.loop.corrections import correction_due
+from flywheel_pipelines.loop.insight.correcting import insight_correction_due
+from flywheel_pipelines.loop.turns import Turn, holes, holes_in_words, next_insight_turn, next_turn
+from flywheel_pipelines.spec import InsightSpec
 
 POLLING_SECONDS = 30
 TURN_TAG = "turn"
+DueNow = Callable[[Lake, datetime], tuple[Turn | str, str]]
 
 
 def automation(kit: AssetKit, jobs: Mapping[str, Any]) -> tuple[list[dg.SensorDefinition], list[dg.ScheduleDefinition]]:
     """The sensors and schedules of a flywheel that has some jobs, by their verbs."""
-    sensors = [turn_sensor(kit, jobs["open"], jobs["close"])]
+    sensors = [turn_sensor(kit, jobs["open"], jobs["close"], partial(due_in, kit))]
     if "collect" in jobs:
         sensors.append(batch_sensor(kit, jobs["collect"]))
     if kit.spec.feeds:
-        sensors.append(inbox_sensor(kit, jobs["close"]))
+        sensors.append(inbox_sensor(kit, [jobs["close"]], lambda store: correction_due(store, kit.spec)))
     return sensors, [pull_schedule(kit, jobs["pull"])] if "pull" in jobs else []
+
+
+def insight_automation(kit: LoopKit[InsightSpec], jobs: Mapping[str, Any]) -> list[dg.SensorDefinition]:
+    """The sensors of an insight flywheel: turns, and files that come in."""
+    sensors = [turn_sensor(kit, jobs["open"], jobs["close"], partial(insight_due_in, kit))]
+    if kit.spec.feeds:
+        wanted = [jobs["close"], jobs["catch_up"]]
+        sensors.append(inbox_sensor(kit, wanted, lambda store: insight_correction_due(store, kit.spec)))
+    return sensors
 
 
 def utc_now() -> datetime:
@@ -53,7 +67,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def turn_sensor(kit: AssetKit, open_job: Any, close_job: Any) -> dg.SensorDefinition:
+def turn_sensor(kit: LoopKit[Any], open_job: Any, close_job: Any, due_now: DueNow) -> dg.SensorDefinition:
     """Requests the turn of a flywheel that is due, one at a time: close what is over, then open what has begun."""
     spec = kit.spec
     names = {"open": f"{spec.name}__open", "close": f"{spec.name}__close"}
@@ -63,13 +77,13 @@ def turn_sensor(kit: AssetKit, open_job: Any, close_job: Any) -> dg.SensorDefini
         jobs=[open_job, close_job],
         minimum_interval_seconds=POLLING_SECONDS,
         default_status=dg.DefaultSensorStatus.STOPPED,
-        description=f"Turns {spec.name}: closes a {spec.cadence.value} cycle from {spec.schedule.hour}:00 UTC of the "
-        "next one's first day, then opens that one. Turns that were missed are caught up in order.",
+        description=f"Turns {spec.name}, one {spec.cadence.value} cycle after the other, from {spec.schedule.hour}:00 "
+        "UTC of a cycle's first day: what is over is closed. Turns that were missed are caught up in order.",
     )
     def turn(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult:
         # Runs first: a run that ends between the two questions has written what the second finds.
         obstacle = _run_in_the_way(context.instance, spec.name)
-        due, hole = due_in(kit, lake.open(), utc_now())
+        due, hole = due_now(lake.open(), utc_now())
         if isinstance(due, str):
             return dg.SensorResult(skip_reason=" ".join(filter(None, (due, hole))))
         key = f"{spec.name}:{due.verb}:{due.cycle}"
@@ -95,6 +109,14 @@ def due_in(kit: AssetKit, store: Lake, now: datetime) -> tuple[Turn | str, str]:
     source = kit.spec.briefs.published_by
     published = store.cycles(tables.PUBLISHED_OUTPUTS, source) if source else ()
     due = next_turn(kit.spec, opened, closed, now, published)
+    return due, holes_in_words(kit.spec, holes(kit.spec, opened, closed), opened)
+
+
+def insight_due_in(kit: LoopKit[InsightSpec], store: Lake, now: datetime) -> tuple[Turn | str, str]:
+    """The same of an insight flywheel, which is open when its tickets are sorted."""
+    opened = store.cycles(tables.TICKET_THEMES, kit.spec.name)
+    closed = store.cycles(tables.THEME_LEARNING, kit.spec.name)
+    due = next_insight_turn(kit.spec, opened, closed, now)
     return due, holes_in_words(kit.spec, holes(kit.spec, opened, closed), opened)
 
 

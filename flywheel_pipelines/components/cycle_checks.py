@@ -21,7 +21,7 @@ from datetime import date
 
 import dagster as dg
 
-from flywheel_pipelines.components.kit import AssetKit, metadata_value
+from flywheel_pipelines.components.kit import AssetKit, check_result
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.contracts import TableContract
 from flywheel_pipelines.lake.store import Lake
@@ -104,15 +104,6 @@ def cycle_check_results(
     kit: AssetKit, table: TableContract, store: Lake, cycles: Sequence[date]
 ) -> list[dg.AssetCheckResult]:
     """What the checks of one asset find about the cycles of a run, as the UI shows it."""
-    return [_result(one.name, one.inspect(kit.flywheel, store, cycles)) for one in CYCLE_CHECKS if one.table is table]
-
-
-def _result(name: str, finding: Finding) -> dg.AssetCheckResult:
-    stops = finding.verdict == "stopped"
-    return dg.AssetCheckResult(
-        check_name=name,
-        passed=finding.verdict == "passed",
-        severity=dg.AssetCheckSeverity.ERROR if stops else dg.AssetCheckSeverity.WARN,
-        description=finding.words,
-        metadata={key: metadata_value(value) for key, value in finding.numbers.items()},
-    )
+    return [
+        check_result(one.name, one.inspect(kit.flywheel, store, cycles)) for one in CYCLE_CHECKS if one.table is table
+    ]

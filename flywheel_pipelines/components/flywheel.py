@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,6 @@ from flywheel_pipelines.components.pull_job import pull_job
 from flywheel_pipelines.components.scaffold import FlywheelScaffolder
 from flywheel_pipelines.loop.pulling import pulled_feeds
 from flywheel_pipelines.spec import FlywheelSpec
-
-# One run per cycle is what is wanted of it, and what Dagster chooses when it warns.
-warnings.filterwarnings("ignore", r"Asset job \w+__catch_up materializes assets with varying BackfillPolicies")
 
 
 @dg.scaffold_with(FlywheelScaffolder)
@@ -59,30 +55,20 @@ class FlywheelComponent(dg.Component):
         if kit.flywheel.uses_batches:
             opening.append(batch_asset(kit))
         jobs: dict[str, Any] = {
-            "open": self._job("open", "Produce a cycle: briefs, manifest, outputs, what goes out.", opening),
-            "close": self._job("close", "Learn from a cycle, or a range in one run: metrics to momentum.", closing),
+            "open": kit.job("open", "Produce a cycle: briefs, manifest, outputs, what goes out.", opening),
+            "close": kit.job("close", "Learn from a cycle, or a range in one run: metrics to momentum.", closing),
         }
         if kit.flywheel.uses_batches:
             # What follows the manifest: a cycle that waits for its batch is not pinned anew.
             pinned = ("briefs", "proposed_prompt", "cycle_manifest")
             rest = [asset for asset in opening if asset.key.path[-1] not in pinned]
-            jobs["collect"] = self._job("collect", "Go on with a cycle whose batch was answered.", rest)
+            jobs["collect"] = kit.job("collect", "Go on with a cycle whose batch was answered.", rest)
         else:
             both = "Open a cycle and close it in one run. A backfill over a range of the past goes in order."
-            jobs["catch_up"] = self._job("catch_up", both, [*opening, *closing])
+            jobs["catch_up"] = kit.job("catch_up", both, [*opening, *closing])
         if pulled_feeds(self.spec):
             jobs["pull"] = pull_job(kit)
         sensors, schedules = automation(kit, jobs)
         # The component loader adds the YAML's line; this is where the steps are.
         assets = dg.with_source_code_references([*opening, *closing])
         return dg.Definitions(assets=assets, jobs=list(jobs.values()), sensors=sensors, schedules=schedules)
-
-    def _job(self, verb: str, description: str, assets: list[dg.AssetsDefinition]) -> Any:
-        return dg.define_asset_job(
-            f"{self.spec.name}__{verb}",
-            selection=dg.AssetSelection.assets(*assets),
-            description=description,
-            # One process for the whole run: a process per step costs more than the step (seconds against tenths).
-            executor_def=dg.in_process_executor,
-            tags={"flywheel": self.spec.name, "phase": verb},
-        )

@@ -1,7 +1,8 @@
 """The sensor that watches the inbox of a flywheel: drop an export, and the right cycles update. Wiring only.
 
 A tick lands what is new, asks the lake which closed cycles were computed from something that has changed, and requests
-one run of `<flywheel>__close` over them. It asks the lake and not itself, so that a kill between landing and the run
+one run of `<flywheel>__close` over them (of an insight flywheel whose tickets have changed, `__catch_up`, which sorts
+them again). It asks the lake and not itself, so that a kill between landing and the run
 loses nothing, and what `flywheel ingest` or anything else landed counts as well.
 
 It is on from the start: a file that somebody drops should need no switch. It closes again what was closed before;
@@ -11,14 +12,16 @@ which is not requested again when it has failed; re-execute it once its cause is
 """
 
 import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 
-from flywheel_pipelines.components.kit import AssetKit
+from flywheel_pipelines.components.kit import LoopKit
 from flywheel_pipelines.components.resources import LakeResource
-from flywheel_pipelines.loop.corrections import Correction, correction_due
+from flywheel_pipelines.lake.store import Lake
+from flywheel_pipelines.loop.corrections import Correction
 from flywheel_pipelines.loop.inbox import Found, InboxFile, Landed, counted, find_files, is_new, land, marks_of
 from flywheel_pipelines.loop.landing_desk import Progress, desk_of
 from flywheel_pipelines.loop.seen import SeenFiles
@@ -37,13 +40,21 @@ RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_p
 TOUCHED_TAG = "touched_cycles"
 
 
-def inbox_sensor(kit: AssetKit, job: Any) -> dg.SensorDefinition:
-    """Lands new files of every feed of a flywheel, and requests a run of `job` over the closed cycles they touch."""
+def inbox_sensor(
+    kit: LoopKit[Any], jobs: Sequence[Any], due: Callable[[Lake], Correction | None]
+) -> dg.SensorDefinition:
+    """Lands new files of every feed of a flywheel, and requests a run over the closed cycles they touch.
+
+    Args:
+        kit: the flywheel.
+        jobs: those that a correction may ask for.
+        due: the correction that waits.
+    """
     name = kit.spec.name
 
     @dg.sensor(
         name=f"{name}__inbox",
-        job=job,
+        jobs=jobs,
         minimum_interval_seconds=POLLING_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Lands files from the inbox for {name} and closes the cycles again that they touch.",
@@ -62,26 +73,27 @@ def inbox_sensor(kit: AssetKit, job: Any) -> dg.SensorDefinition:
         there = marks_of([*found.ready, *found.waiting], kit.spec)
         cursor = seen.keep((recalled.marks | progress.marks) & there)
         words = _words(found, progress, was_lost=recalled.is_lost)
-        correction = correction_due(store, kit.spec)
+        correction = due(store)
         obstacle = _obstacle(context.instance, name, correction) if correction else "No closed cycle is touched."
         if correction and obstacle is None:
             context.log.info(f"{words} {correction.words}".strip())
-            return dg.SensorResult(run_requests=[run_request(correction, words)], cursor=cursor)
+            return dg.SensorResult(run_requests=[run_request(correction, words, name)], cursor=cursor)
         reason = " ".join(part for part in (words, correction.words if correction else "", obstacle or "") if part)
         return dg.SensorResult(skip_reason=reason, cursor=cursor)
 
     return inbox
 
 
-def run_request(correction: Correction, words: str) -> dg.RunRequest:
+def run_request(correction: Correction, words: str, flywheel: str) -> dg.RunRequest:
     """One run over the range of a correction."""
+    job = f"{flywheel}__{correction.verb}"
     first, last = correction.first.isoformat(), correction.last.isoformat()
     tags = {TOUCHED_TAG: ", ".join(cycle.isoformat() for cycle in correction.touched)}
     if words:
         tags["landed"] = words
     if first == last:
-        return dg.RunRequest(run_key=correction.key, partition_key=first, tags=tags)
-    return dg.RunRequest(run_key=correction.key, tags={**tags, RANGE_START: first, RANGE_END: last})
+        return dg.RunRequest(run_key=correction.key, job_name=job, partition_key=first, tags=tags)
+    return dg.RunRequest(run_key=correction.key, job_name=job, tags={**tags, RANGE_START: first, RANGE_END: last})
 
 
 def _obstacle(instance: dg.DagsterInstance, flywheel: str, correction: Correction) -> str | None:

@@ -1,29 +1,32 @@
 """`InsightFlywheelComponent`: one YAML becomes the assets and jobs of one insight flywheel. Wiring only."""
 
+# No `from __future__ import annotations`: Dagster reads the type of an op's context from the annotation itself.
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from pydantic import BaseModel
 
-from flywheel_pipelines.components.kit import column_schema, result
+from flywheel_pipelines.components.automation import insight_automation
+from flywheel_pipelines.components.kit import LoopKit, PlotConfig, check_result, picture, result
 from flywheel_pipelines.components.resources import LakeResource, LlmResource
-from flywheel_pipelines.cycles import partitions_definition
-from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.contracts import TableContract
-from flywheel_pipelines.loop.insight.checking import personal_data_left, quotes_not_verbatim
+from flywheel_pipelines.loop.insight import checking
 from flywheel_pipelines.loop.insight.following import follow_trends, judge_fixes, keep_library
-from flywheel_pipelines.loop.insight.landing import hand_out_sheet, land_inbox
+from flywheel_pipelines.loop.insight.handing_out import hand_out_sheet
+from flywheel_pipelines.loop.insight.measuring import measure_learning
 from flywheel_pipelines.loop.insight.sorting import sort_tickets
 from flywheel_pipelines.loop.recorder import Recorder, Shown
 from flywheel_pipelines.paths import DataPaths
-from flywheel_pipelines.report.themes import write_theme_report
+from flywheel_pipelines.report.theme_plots import learning_plot, movers_plot
+from flywheel_pipelines.report.themes import movers_of, write_theme_report
 from flywheel_pipelines.spec import InsightSpec
 
 Step = Callable[[InsightSpec, Recorder, Sequence[date]], Shown]
+Kit = LoopKit[InsightSpec]
 
 
 class InsightFlywheelComponent(dg.Component):
@@ -32,7 +35,7 @@ class InsightFlywheelComponent(dg.Component):
     Makes the assets `[name, table]` in the group `name`, and the jobs `<name>__open` (sort the tickets of a cycle and
     name what is new), `<name>__close` (library, trends, effects and report, of a cycle or a range in one run) and
     `<name>__catch_up` (both). Opening a cycle needs the library that the cycle before left: the edge at which the loop
-    is cut.
+    is cut. `automation.py` says what starts them by itself.
     """
 
     def __init__(self, spec: InsightSpec, folder: Path | None = None) -> None:
@@ -56,149 +59,131 @@ class InsightFlywheelComponent(dg.Component):
         return dg.ComponentTypeSpec(description=cls.__doc__, tags=["flywheel"], owners=["team:flywheel"])
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """Assets and jobs of this flywheel."""
-        opening, closing = [self._ticket_themes()], self._closing()
-        jobs = [
-            self._job("open", "Sort a cycle's tickets into themes; name what is new.", opening),
-            self._job("close", "Library, trends, effects of fixes and report, of a cycle or a range.", closing),
-            self._job(
-                "catch_up", "Open and close; a backfill over a range of the past goes in order.", opening + closing
-            ),
-        ]
-        return dg.Definitions(assets=dg.with_source_code_references([*opening, *closing]), jobs=jobs)
+        """Assets, jobs and sensors of this flywheel."""
+        kit = Kit(self.spec)
+        opening, closing = [_ticket_themes(kit)], _closing(kit)
+        both = "Open and close; a backfill over a range of the past goes in order."
+        jobs = {
+            "open": kit.job("open", "Sort a cycle's tickets into themes; name what is new.", opening),
+            "close": kit.job("close", "Library, trends, effects of fixes and report, of a cycle or a range.", closing),
+            "catch_up": kit.job("catch_up", both, [*opening, *closing]),
+        }
+        return dg.Definitions(
+            assets=dg.with_source_code_references([*opening, *closing]),
+            jobs=list(jobs.values()),
+            sensors=insight_automation(kit, jobs),
+        )
 
-    def _ticket_themes(self) -> dg.AssetsDefinition:
-        spec = self.spec
-        key = dg.AssetKey([spec.name, tables.TICKET_THEMES.name])
-        checks = [
-            dg.AssetCheckSpec(
-                "no_personal_data", asset=key, blocking=True,
-                description="No e-mail address, phone, card or account number is in a ticket, a theme or a request.",
-            ),
-            dg.AssetCheckSpec(
-                "quotes_verbatim", asset=key, blocking=True,
-                description="Every quote stands letter by letter in the ticket of its id, which is one of its theme.",
-            ),
-        ]  # fmt: skip
 
-        @self._asset(tables.TICKET_THEMES, many=False, check_specs=checks)
-        def ticket_themes(
-            context: dg.AssetExecutionContext, lake: LakeResource, llm: LlmResource
-        ) -> dg.MaterializeResult:
-            recorder, cycles = Recorder(lake.open(), spec.name), _cycles(context)
-            with _told():
-                now = datetime.now(UTC)
-                shown = land_inbox(spec, recorder.store, DataPaths.from_environment().inbox, now)
-                shown |= sort_tickets(spec, recorder, cycles, llm.writers())
+def _closing(kit: Kit) -> list[dg.AssetsDefinition]:
+    library = _step(kit, tables.THEME_LIBRARY, tables.TICKET_THEMES, keep_library, also=[tables.THEME_EVENTS])
+    trends = _step(kit, tables.THEME_TRENDS, tables.THEME_LIBRARY, follow_trends)
+    effects = _step(kit, tables.FIX_EFFECTS, tables.THEME_TRENDS, judge_fixes)
+    return [library, trends, effects, _theme_learning(kit), _theme_report(kit)]
+
+
+def _ticket_themes(kit: Kit) -> dg.AssetsDefinition:
+    key = kit.key(tables.TICKET_THEMES)
+    checks = [
+        dg.AssetCheckSpec(
+            "no_personal_data", asset=key, blocking=True,
+            description="No e-mail address, phone, card or account number is in a ticket, a theme or a request.",
+        ),
+        dg.AssetCheckSpec(
+            "quotes_verbatim", asset=key, blocking=True,
+            description="Every quote stands letter by letter in the ticket of its id, which is one of its theme.",
+        ),
+    ]  # fmt: skip
+
+    @kit.asset(
+        tables.TICKET_THEMES, many_cycles_per_run=False, also_writes=[tables.THEME_CANDIDATES], check_specs=checks
+    )
+    def ticket_themes(context: dg.AssetExecutionContext, lake: LakeResource, llm: LlmResource) -> dg.MaterializeResult:
+        with kit.step(lake) as recorder:
+            cycles = kit.cycles(context)
+            shown = sort_tickets(kit.spec, recorder, cycles, llm.writers())
             found = {
-                "no_personal_data": [
-                    one for cycle in cycles for one in personal_data_left(spec, recorder.store, cycle)
-                ],
-                "quotes_verbatim": [
-                    one for cycle in cycles for one in quotes_not_verbatim(spec, recorder.store, cycle)
-                ],
+                name: [one for cycle in cycles for one in look(kit.spec, recorder.store, cycle)]
+                for name, look in (
+                    ("no_personal_data", checking.personal_data_left),
+                    ("quotes_verbatim", checking.quotes_not_verbatim),
+                )
             }
-            return result(recorder, shown, [_check(name, wrong) for name, wrong in found.items()])
+            return result(recorder, shown, [_nothing(name, wrong) for name, wrong in found.items()])
 
-        return ticket_themes
-
-    def _closing(self) -> list[dg.AssetsDefinition]:
-        library = self._step(tables.THEME_LIBRARY, tables.TICKET_THEMES, keep_library)
-        trends = self._step(tables.THEME_TRENDS, tables.THEME_LIBRARY, follow_trends)
-        return [library, trends, self._step(tables.FIX_EFFECTS, tables.THEME_TRENDS, judge_fixes), self._report()]
-
-    def _step(self, table: TableContract, after: TableContract, step: Step) -> dg.AssetsDefinition:
-        spec = self.spec
-
-        @self._asset(table, many=True, deps=[dg.AssetKey([spec.name, after.name])])
-        def closes(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
-            recorder = Recorder(lake.open(), spec.name)
-            with _told():
-                return result(recorder, step(spec, recorder, _cycles(context)))
-
-        return closes
-
-    def _report(self) -> dg.AssetsDefinition:
-        spec = self.spec
-
-        @dg.asset(
-            key=dg.AssetKey([spec.name, "theme_report"]),
-            deps=[dg.AssetKey([spec.name, tables.FIX_EFFECTS.name])],
-            partitions_def=partitions_definition(spec.start, spec.cadence),
-            backfill_policy=dg.BackfillPolicy.single_run(),
-            group_name=spec.name,
-            pool=spec.name,
-            owners=list(spec.owners),
-            kinds={"python", "html"},
-            tags={"layer": "learning"},
-            description="What customers said in the cycle, as a page for people.",
-        )
-        def theme_report(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
-            paths, store, page, markdown, sheet = DataPaths.from_environment(), lake.open(), Path(), Path(), None
-            for cycle in _cycles(context):
-                page, markdown = write_theme_report(spec, store, cycle, paths.reports)
-                sheet = hand_out_sheet(spec, store, cycle, paths.root / "reviews")
-            return dg.MaterializeResult(
-                metadata={
-                    "page": dg.MetadataValue.path(page),
-                    "review_sheet": str(sheet or "nothing waits for a review"),
-                    "report": dg.MetadataValue.md(markdown.read_text(encoding="utf-8")),
-                }
-            )
-
-        return theme_report
-
-    def _asset(
-        self,
-        table: TableContract,
-        *,
-        many: bool,
-        deps: Sequence[dg.AssetKey] = (),
-        check_specs: Sequence[dg.AssetCheckSpec] = (),
-    ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-        spec = self.spec
-        synthetic = {"synthetic": "true"} if spec.is_synthetic else {}
-        return dg.asset(
-            key=dg.AssetKey([spec.name, table.name]),
-            deps=list(deps),
-            partitions_def=partitions_definition(spec.start, spec.cadence),
-            backfill_policy=dg.BackfillPolicy.single_run() if many else dg.BackfillPolicy.multi_run(1),
-            group_name=spec.name,
-            pool=spec.name,
-            owners=list(spec.owners),
-            kinds={"python", "parquet"},
-            tags={"layer": table.layer, **synthetic},
-            description=table.description,
-            metadata={"dagster/column_schema": column_schema(table), "dagster/table_name": table.name},
-            check_specs=list(check_specs),
-        )
-
-    def _job(self, verb: str, description: str, assets: list[dg.AssetsDefinition]) -> Any:
-        return dg.define_asset_job(
-            f"{self.spec.name}__{verb}",
-            selection=dg.AssetSelection.assets(*assets),
-            description=description,
-            executor_def=dg.in_process_executor,
-            tags={"flywheel": self.spec.name, "phase": verb},
-        )
+    return ticket_themes
 
 
-class _told:
-    """Errors meant for people end the step with their words."""
+def _step(
+    kit: Kit, table: TableContract, after: TableContract, step: Step, also: Sequence[TableContract] = ()
+) -> dg.AssetsDefinition:
+    @kit.asset(table, deps=[after], many_cycles_per_run=True, also_writes=also)
+    def closes(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
+        with kit.step(lake) as recorder:
+            return result(recorder, step(kit.spec, recorder, kit.cycles(context)))
 
-    def __enter__(self) -> None:
-        """Nothing to prepare."""
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Give the words to Dagster."""
-        if isinstance(error, FlywheelError):
-            raise dg.Failure(description=str(error), allow_retries=False) from error
-
-
-def _cycles(context: dg.AssetExecutionContext) -> list[date]:
-    return sorted(date.fromisoformat(key) for key in context.partition_keys)
+    return closes
 
 
-def _check(name: str, wrong: Sequence[str]) -> dg.AssetCheckResult:
+def _theme_learning(kit: Kit) -> dg.AssetsDefinition:
+    key = kit.key(tables.THEME_LEARNING)
+    inspections = {
+        "library_pays": (checking.library_pays, "The last cycles took fewer tokens than without a library."),
+        "themes_accepted": (checking.themes_accepted, "People accepted at least half of the last cycles' new themes."),
+    }
+    specs = [dg.AssetCheckSpec(name, asset=key, description=words) for name, (_, words) in inspections.items()]
+
+    @kit.asset(
+        tables.THEME_LEARNING,
+        deps=[tables.FIX_EFFECTS],
+        many_cycles_per_run=True,
+        check_specs=specs,
+        has_deadline=True,
+    )
+    def theme_learning(
+        context: dg.AssetExecutionContext, config: PlotConfig, lake: LakeResource
+    ) -> dg.MaterializeResult:
+        with kit.step(lake) as recorder:
+            cycles = kit.cycles(context)
+            shown = measure_learning(kit.spec, recorder, cycles)
+            if config.plot:
+                learned = recorder.store.read(tables.THEME_LEARNING, kit.spec.name).to_pylist()
+                plot = learning_plot([row for row in learned if row["cycle"] <= cycles[-1]])
+                shown |= {"learning_plot": picture("learning", plot)} if plot else {}
+            found = [
+                check_result(name, look(kit.spec, recorder.store, cycles[-1]))
+                for name, (look, _) in inspections.items()
+            ]
+            return result(recorder, shown, found)
+
+    return theme_learning
+
+
+def _theme_report(kit: Kit) -> dg.AssetsDefinition:
+    words = "What customers said in the cycle, as a page for people."
+
+    @kit.page("theme_report", words, layer="learning", deps=[tables.THEME_LEARNING])
+    def theme_report(context: dg.AssetExecutionContext, config: PlotConfig, lake: LakeResource) -> dg.MaterializeResult:
+        paths, store, page, markdown, sheet = DataPaths.from_environment(), lake.open(), Path(), Path(), None
+        cycles = kit.cycles(context)
+        for cycle in cycles:
+            page, markdown = write_theme_report(kit.spec, store, cycle, paths.reports)
+            sheet = hand_out_sheet(kit.spec, store, cycle, paths.root / "reviews")
+        shown: dict[str, Any] = {
+            "page": dg.MetadataValue.url(page.resolve().as_uri()),
+            # A browser may refuse to follow a link from a page of the UI to a file, so the path stands there, too.
+            "page_file": dg.MetadataValue.path(page),
+            "review_sheet": str(sheet or "nothing waits for a review"),
+        }
+        if config.plot and (plot := movers_plot(movers_of(store, kit.spec.name, cycles[-1]))):
+            shown["where_the_pain_is_moving"] = picture("movers", plot)
+        shown["report"] = dg.MetadataValue.md(markdown.read_text(encoding="utf-8"))
+        return dg.MaterializeResult(metadata=shown)
+
+    return theme_report
+
+
+def _nothing(name: str, wrong: Sequence[str]) -> dg.AssetCheckResult:
+    """A check that nothing of a kind was found."""
     words = "; ".join(wrong[:3]) if wrong else "Nothing found."
     return dg.AssetCheckResult(check_name=name, passed=not wrong, description=words, metadata={"found": len(wrong)})

@@ -11,11 +11,12 @@ Not here: the assets (`production_assets.py`, `learning_assets.py`) and any logi
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import dagster as dg
 import pyarrow as pa
@@ -25,9 +26,15 @@ from flywheel_pipelines.cycles import partitions_definition
 from flywheel_pipelines.errors import FlywheelError
 from flywheel_pipelines.lake.contracts import PARTITION_COLUMNS, TableContract
 from flywheel_pipelines.loop.flywheel import Flywheel
+from flywheel_pipelines.loop.inspecting import Finding
 from flywheel_pipelines.loop.recorder import Markdown, Recorder
 from flywheel_pipelines.loop.turns import deadline_cron
-from flywheel_pipelines.spec import FlywheelSpec
+from flywheel_pipelines.spec import AnySpec, FlywheelSpec
+
+SomeSpec = TypeVar("SomeSpec", bound=AnySpec)
+
+# One run per cycle is what is wanted of it, and what Dagster chooses when it warns.
+warnings.filterwarnings("ignore", r"Asset job \w+__catch_up materializes assets with varying BackfillPolicies")
 
 LOOP: Mapping[str, frozenset[str]] = {
     "briefs": frozenset(),
@@ -48,23 +55,35 @@ Where requests go through the Batch API, `llm_batches` stands between the manife
 model may propose prompts `proposed_prompt` between the briefs and the manifest; where the YAML has a section
 `training_sets`, `training_examples` follows `scored_outputs`.
 """
+INSIGHT_LOOP: Mapping[str, frozenset[str]] = {
+    "ticket_themes": frozenset(),
+    "theme_library": frozenset({"ticket_themes"}),
+    "theme_trends": frozenset({"theme_library"}),
+    "fix_effects": frozenset({"theme_trends"}),
+    "theme_learning": frozenset({"fix_effects"}),
+    "theme_report": frozenset({"theme_learning"}),
+}
+"""The same of an insight flywheel. What it learned is measured last, so that it says which cycles are closed."""
 PREVIEW_ROWS = 8
 PREVIEW_WIDTH = 90
 UPRIGHT_ROWS = 2
 
 
-class AssetKit:
-    """Declares the assets of one flywheel alike."""
+class LoopKit(Generic[SomeSpec]):
+    """Declares the assets and jobs of one flywheel of any kind alike."""
 
-    def __init__(self, spec: FlywheelSpec, folder: Path | None = None) -> None:
-        """A flywheel from its checked spec; relative file names in it are looked up in `folder`."""
+    def __init__(self, spec: SomeSpec) -> None:
+        """A flywheel from its checked spec."""
         self.spec = spec
-        self.flywheel = Flywheel(spec, folder)
         self.partitions = partitions_definition(spec.start, spec.cadence)
 
     def key(self, table: TableContract) -> dg.AssetKey:
         """Asset key of one of the flywheel's tables."""
-        return dg.AssetKey([self.spec.name, table.name])
+        return self.named(table.name)
+
+    def named(self, asset: str) -> dg.AssetKey:
+        """Asset key of one of the flywheel's assets."""
+        return dg.AssetKey([self.spec.name, asset])
 
     def asset(
         self,
@@ -84,27 +103,53 @@ class AssetKit:
         yields none ends well, without the assets that follow. An asset with a deadline shows as overdue when
         it was not made between a turn and the end of its hours of grace.
         """
-        policy = dg.BackfillPolicy.single_run() if many_cycles_per_run else dg.BackfillPolicy.multi_run(1)
         metadata: dict[str, Any] = {"dagster/column_schema": column_schema(table), "dagster/table_name": table.name}
         others = [other.name for other in also_writes]
         if others:
             metadata["also_writes"] = ", ".join(others)
         return dg.asset(
-            key=self.key(table),
-            deps=[*map(self.key, deps), *after],
-            partitions_def=self.partitions,
-            backfill_policy=policy,
-            group_name=self.spec.name,
-            # One run of a flywheel at a time, however it was started: see `concurrency` in dagster.yaml.
-            pool=self.spec.name,
-            owners=list(self.spec.owners),
+            **self._alike(table.name, table.layer, [*map(self.key, deps), *after], many_cycles_per_run),
             kinds={"python", "parquet"},
-            tags={"layer": table.layer, **({"synthetic": "true"} if self.spec.is_synthetic else {})},
             description=table.description,
             metadata=metadata,
             output_required=output_required,
             check_specs=list(check_specs),
             freshness_policy=self._deadline() if has_deadline else None,
+        )
+
+    def page(
+        self, name: str, description: str, *, layer: str, deps: Iterable[TableContract]
+    ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+        """Decorator: the function becomes an asset that fills no table, but writes a page for people."""
+        return dg.asset(
+            **self._alike(name, layer, map(self.key, deps), many=True),
+            kinds={"python", "html"},
+            description=description,
+        )
+
+    def _alike(self, name: str, layer: str, deps: Iterable[dg.AssetKey], many: bool) -> dict[str, Any]:
+        """What every asset of a flywheel is declared with."""
+        return {
+            "key": self.named(name),
+            "deps": list(deps),
+            "partitions_def": self.partitions,
+            "backfill_policy": dg.BackfillPolicy.single_run() if many else dg.BackfillPolicy.multi_run(1),
+            "group_name": self.spec.name,
+            # One run of a flywheel at a time, however it was started: see `concurrency` in dagster.yaml.
+            "pool": self.spec.name,
+            "owners": list(self.spec.owners),
+            "tags": {"layer": layer, **({"synthetic": "true"} if self.spec.is_synthetic else {})},
+        }
+
+    def job(self, verb: str, description: str, assets: Sequence[dg.AssetsDefinition]) -> Any:
+        """The job `<name>__<verb>` over some of the flywheel's assets."""
+        return dg.define_asset_job(
+            f"{self.spec.name}__{verb}",
+            selection=dg.AssetSelection.assets(*assets),
+            description=description,
+            # One process for the whole run: a process per step costs more than the step (seconds against tenths).
+            executor_def=dg.in_process_executor,
+            tags={"flywheel": self.spec.name, "phase": verb},
         )
 
     def _deadline(self) -> dg.FreshnessPolicy:
@@ -125,6 +170,15 @@ class AssetKit:
         return sorted(date.fromisoformat(key) for key in context.partition_keys)
 
 
+class AssetKit(LoopKit[FlywheelSpec]):
+    """Declares the assets of one flywheel that produces outputs."""
+
+    def __init__(self, spec: FlywheelSpec, folder: Path | None = None) -> None:
+        """A flywheel from its checked spec; relative file names in it are looked up in `folder`."""
+        super().__init__(spec)
+        self.flywheel = Flywheel(spec, folder)
+
+
 def result(
     recorder: Recorder, shown: Mapping[str, Any] | None = None, checks: Iterable[dg.AssetCheckResult] = ()
 ) -> dg.MaterializeResult:
@@ -143,6 +197,18 @@ def result(
     version = written[-1][1].version if written else None
     data_version = dg.DataVersion(version) if version else None
     return dg.MaterializeResult(metadata=metadata, data_version=data_version, check_results=list(checks))
+
+
+def check_result(name: str, finding: Finding) -> dg.AssetCheckResult:
+    """What an inspection found, as the UI shows it: red when it stops what follows, yellow when it only warns."""
+    stops = finding.verdict == "stopped"
+    return dg.AssetCheckResult(
+        check_name=name,
+        passed=finding.verdict == "passed",
+        severity=dg.AssetCheckSeverity.ERROR if stops else dg.AssetCheckSeverity.WARN,
+        description=finding.words,
+        metadata={key: metadata_value(value) for key, value in finding.numbers.items()},
+    )
 
 
 def metadata_value(value: object) -> Any:
@@ -172,15 +238,15 @@ def picture(name: str, png: bytes) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md(f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})")
 
 
-def furthest(assets: Iterable[str]) -> list[str]:
+def furthest(assets: Iterable[str], loop: Mapping[str, frozenset[str]] = LOOP) -> list[str]:
     """Those of the assets of a loop that no other of them implies: an arrow from each says all there is to say."""
     chosen = set(assets)
-    implied = set().union(*(_before(asset) for asset in chosen)) if chosen else set()
+    implied = set().union(*(_before(asset, loop) for asset in chosen)) if chosen else set()
     return sorted(chosen - implied)
 
 
-def _before(asset: str) -> set[str]:
-    return set(LOOP[asset]).union(*(_before(parent) for parent in LOOP[asset])) if LOOP[asset] else set()
+def _before(asset: str, loop: Mapping[str, frozenset[str]]) -> set[str]:
+    return set(loop[asset]).union(*(_before(parent, loop) for parent in loop[asset])) if loop[asset] else set()
 
 
 def column_schema(table: TableContract) -> dg.TableSchema:

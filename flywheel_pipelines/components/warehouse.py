@@ -14,7 +14,7 @@ import dagster as dg
 import yaml
 from pydantic import Field
 
-from flywheel_pipelines.components.kit import furthest
+from flywheel_pipelines.components.kit import INSIGHT_LOOP, LOOP, furthest
 from flywheel_pipelines.components.mart_lineage import LINEAGE, table_lineage
 from flywheel_pipelines.errors import PublishError
 from flywheel_pipelines.lake.column_lineage import kept_column_lineage
@@ -28,7 +28,7 @@ GROUP = "warehouse"
 PUBLISHED_FILE = dg.AssetKey([GROUP, "published_file"])
 PUBLISH_JOB = "warehouse__publish"
 CHECK = "dbt_tests"
-FLYWHEEL_TYPE = "FlywheelComponent"
+FLYWHEEL_TYPE, INSIGHT_TYPE = "FlywheelComponent", "InsightFlywheelComponent"
 TABLES_OF_OTHER_ASSETS = {
     "brief_outcomes": "prompt_gate",
     "audit": "momentum",
@@ -49,6 +49,12 @@ TABLES_OF_OTHER_ASSETS = {
     "guardrail_scores": "scored_outputs",
 }
 """Lake tables that are written by the asset of another table; every other table that has an asset gave it its name."""
+TABLES_OF_OTHER_INSIGHTS = {
+    "theme_candidates": "ticket_themes",
+    "llm_requests": "ticket_themes",
+    "theme_events": "theme_library",
+}
+"""The same of insight flywheels."""
 TABLES_WITHOUT_ASSET = frozenset(
     {
         "batches", "quarantine", "quarantine_events", "archive_candidates", "brief_ledger", "metric_ledger",
@@ -76,13 +82,18 @@ class WarehouseComponent(dg.Component, dg.Model, dg.Resolvable):
     flywheels: list[str] | None = Field(
         default=None, description="Flywheels whose assets the marts are made from; default: every one below defs/."
     )
+    insights: list[str] | None = Field(
+        default=None, description="Insight flywheels, likewise; default: every one below defs/."
+    )
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The marts, the published file with its checks, and the job that publishes."""
-        flywheels = self.flywheels if self.flywheels is not None else find_flywheels(context.defs_module_path)
+        folder = context.defs_module_path
+        flywheels = self.flywheels if self.flywheels is not None else find_flywheels(folder)
+        insights = self.insights if self.insights is not None else find_flywheels(folder, INSIGHT_TYPE)
         marts = read_marts(dbt_manifest())
         return dg.Definitions(
-            assets=[publishing_asset(marts, flywheels, self.owners)],
+            assets=[publishing_asset(marts, flywheels, self.owners, insights)],
             jobs=[
                 dg.define_asset_job(
                     PUBLISH_JOB,
@@ -93,8 +104,8 @@ class WarehouseComponent(dg.Component, dg.Model, dg.Resolvable):
         )
 
 
-def find_flywheels(defs_folder: Path) -> list[str]:
-    """Names of the flywheels that are declared below a folder of definitions."""
+def find_flywheels(defs_folder: Path, kind: str = FLYWHEEL_TYPE) -> list[str]:
+    """Names of the flywheels of a kind that are declared below a folder of definitions."""
     names = set()
     for path in defs_folder.rglob("defs.yaml"):
         try:
@@ -103,28 +114,36 @@ def find_flywheels(defs_folder: Path) -> list[str]:
             # For its own component to refuse, with its own words, as a file that is no mapping.
             continue
         for document in documents:
-            if isinstance(document, dict) and str(document.get("type", "")).endswith(f".{FLYWHEEL_TYPE}"):
+            if isinstance(document, dict) and str(document.get("type", "")).endswith(f".{kind}"):
                 names.add((document.get("attributes") or {}).get("name"))
     return sorted(name for name in names if name)
 
 
-def upstream_assets(mart: Mart, flywheels: Iterable[str]) -> list[dg.AssetKey]:
+def upstream_assets(mart: Mart, flywheels: Iterable[str], insights: Iterable[str] = ()) -> list[dg.AssetKey]:
     """The assets a mart is made from: those of its lake tables, for every flywheel, and the marts it reads.
 
     Assets that another of them implies are left out, as in the loop itself: with an arrow from nearly every table to
     every mart nobody sees the loop any more. The staging models say which tables a mart reads.
     """
-    assets = {
-        TABLES_OF_OTHER_ASSETS.get(table, table) for table in mart.lake_tables if table not in TABLES_WITHOUT_ASSET
-    }
-    tables = [dg.AssetKey([flywheel, asset]) for flywheel in sorted(flywheels) for asset in furthest(assets)]
-    return [*tables, *(dg.AssetKey([GROUP, name]) for name in sorted(mart.marts))]
+    tables = mart.lake_tables - TABLES_WITHOUT_ASSET
+    keys = [
+        dg.AssetKey([name, asset])
+        for names, loop, others in (
+            (flywheels, LOOP, TABLES_OF_OTHER_ASSETS),
+            (insights, INSIGHT_LOOP, TABLES_OF_OTHER_INSIGHTS),
+        )
+        for name in sorted(names)
+        for asset in furthest({others.get(table, table) for table in tables} & loop.keys(), loop)
+    ]
+    return [*keys, *(dg.AssetKey([GROUP, name]) for name in sorted(mart.marts))]
 
 
-def publishing_asset(marts: Sequence[Mart], flywheels: Iterable[str], owners: Sequence[str]) -> dg.AssetsDefinition:
+def publishing_asset(
+    marts: Sequence[Mart], flywheels: Iterable[str], owners: Sequence[str], insights: Iterable[str] = ()
+) -> dg.AssetsDefinition:
     """Every mart and the published file, materialized together by one publish."""
-    flywheels = list(flywheels)
-    specs = [_mart_spec(mart, flywheels, owners) for mart in marts]
+    flywheels, insights = list(flywheels), list(insights)
+    specs = [_mart_spec(mart, upstream_assets(mart, flywheels, insights), owners) for mart in marts]
     published = dg.AssetSpec(
         PUBLISHED_FILE,
         deps=[spec.key for spec in specs],
@@ -157,14 +176,14 @@ def publishing_asset(marts: Sequence[Mart], flywheels: Iterable[str], owners: Se
         for warning in report.warnings:
             context.log.warning(warning.explain())
         lineage = kept_column_lineage(dbt_manifest(), DBT_PROJECT / "target")
-        without = {*TABLES_OF_OTHER_ASSETS, *TABLES_WITHOUT_ASSET}
+        names = dict.fromkeys(LOOP, flywheels) | dict.fromkeys(INSIGHT_LOOP, insights)
         for spec in specs:
             name = spec.key.path[-1]
             yield dg.MaterializeResult(
                 asset_key=spec.key,
                 metadata={
                     "dagster/row_count": report.mart_rows[name],
-                    LINEAGE: table_lineage(lineage[name], GROUP, flywheels, without),
+                    LINEAGE: table_lineage(lineage[name], GROUP, names),
                     "dbt_docs": dg.MetadataValue.url(page_of_mart(report.docs, name)),
                 },
                 check_results=[check_result(spec.key, report.outcomes)],
@@ -204,13 +223,13 @@ def check_result(key: dg.AssetKey, outcomes: Sequence[NodeOutcome]) -> dg.AssetC
     )
 
 
-def _mart_spec(mart: Mart, flywheels: Sequence[str], owners: Sequence[str]) -> dg.AssetSpec:
+def _mart_spec(mart: Mart, deps: Sequence[dg.AssetKey], owners: Sequence[str]) -> dg.AssetSpec:
     columns = [
         dg.TableColumn(name, kind or "?", description=description) for name, (kind, description) in mart.columns.items()
     ]
     return dg.AssetSpec(
         dg.AssetKey([GROUP, mart.name]),
-        deps=upstream_assets(mart, flywheels),
+        deps=deps,
         description=mart.description,
         metadata={
             "dagster/column_schema": dg.TableSchema(columns=columns),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import cast
 
 import pyarrow as pa
 
@@ -34,14 +35,14 @@ from flywheel_pipelines.feedback.files import RowProblem, check_file, shown
 from flywheel_pipelines.feedback.measuring import read_measurements
 from flywheel_pipelines.lake.store import Lake, content_hash
 from flywheel_pipelines.lake.tables import PUBLISHED_OUTPUTS, QUARANTINE, QUARANTINE_EVENTS
-from flywheel_pipelines.spec import FlywheelSpec
+from flywheel_pipelines.spec import AnySpec, FlywheelSpec
 
 __all__ = ["Release", "land_file", "measures_of", "read_file", "record_unusable_file"]
 
 
 def land_file(
     lake: Lake,
-    spec: FlywheelSpec,
+    spec: AnySpec,
     feed_name: str,
     path: Path,
     *,
@@ -77,7 +78,7 @@ def land_file(
 
 def read_file(
     lake: Lake,
-    spec: FlywheelSpec,
+    spec: AnySpec,
     feed_name: str,
     path: Path,
     *,
@@ -89,13 +90,14 @@ def read_file(
     """The batch that `land_file` would append, with the same arguments and errors; nothing is written."""
     check_feed(spec, feed_name)
     check_file(path)
-    incoming = Incoming(lake, spec, feed_name, path, recorded_at, period, release, source)
+    # Readers of the kinds that an insight flywheel has ask a spec for what both kinds of specs have.
+    incoming = Incoming(lake, cast(FlywheelSpec, spec), feed_name, path, recorded_at, period, release, source)
     return _READERS[incoming.feed.kind](incoming)
 
 
 def record_unusable_file(
     lake: Lake,
-    spec: FlywheelSpec,
+    spec: AnySpec,
     feed_name: str,
     path: Path,
     error: InputFileError,
@@ -110,7 +112,7 @@ def record_unusable_file(
     check_feed(spec, feed_name)
     try:
         check_file(path)
-        content = batch_id_of(Incoming(lake, spec, feed_name, path, recorded_at))
+        content = batch_id_of(Incoming(lake, cast(FlywheelSpec, spec), feed_name, path, recorded_at))
     except (OSError, InputFileError):
         # Also a pipe, which would keep us waiting, and a name that no table can hold.
         content = shown(str(path))
@@ -125,7 +127,7 @@ def record_unusable_file(
     return batch, lake.append_batch(spec.name, header, facts)
 
 
-def check_feed(spec: FlywheelSpec, feed_name: str) -> None:
+def check_feed(spec: AnySpec, feed_name: str) -> None:
     """Raises FlywheelError, naming the feeds there are, when the flywheel has none of that name."""
     if feed_named(spec, feed_name) is None:
         known = ", ".join(spec.feeds) or "none"

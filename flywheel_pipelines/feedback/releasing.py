@@ -29,7 +29,7 @@ from flywheel_pipelines.feedback.overtaken import overtaken
 from flywheel_pipelines.feedback.quarantine import Choice, QuarantinedRow, latest_events, open_rows
 from flywheel_pipelines.lake.store import Lake, content_hash
 from flywheel_pipelines.lake.tables import QUARANTINE, QUARANTINE_EVENTS
-from flywheel_pipelines.spec import FlywheelSpec
+from flywheel_pipelines.spec import AnySpec
 
 PIPELINE = "pipeline"
 """Who decides when an output has become known."""
@@ -77,7 +77,7 @@ class _Bundle:
 
 def release(
     lake: Lake,
-    spec: FlywheelSpec,
+    spec: AnySpec,
     rows: Sequence[QuarantinedRow],
     *,
     recorded_at: datetime,
@@ -111,7 +111,7 @@ def release(
     ]
 
 
-def retry_unmatched(lake: Lake, spec: FlywheelSpec, recorded_at: datetime) -> list[FeedBatch]:
+def retry_unmatched(lake: Lake, spec: AnySpec, recorded_at: datetime) -> list[FeedBatch]:
     """Hand in again the rows whose output has become known; the batches, which may be none.
 
     To be called after a feed of outputs has landed and after a cycle was published. Rows that would be unmatched again
@@ -149,7 +149,7 @@ def retry_unmatched(lake: Lake, spec: FlywheelSpec, recorded_at: datetime) -> li
     return batches
 
 
-def matched_by(lake: Lake, spec: FlywheelSpec, feed_name: str, recorded_at: datetime) -> int:
+def matched_by(lake: Lake, spec: AnySpec, feed_name: str, recorded_at: datetime) -> int:
     """Rows of the quarantine that found their output by what a feed has landed; 0 for feeds that name no outputs."""
     feed = feed_named(spec, feed_name)
     if feed is None or feed.kind != "outputs":
@@ -205,7 +205,7 @@ def discard(
 
 def _hand_in(
     lake: Lake,
-    spec: FlywheelSpec,
+    spec: AnySpec,
     bundle: _Bundle,
     event: Literal["released", "matched"],
     recorded_at: datetime,
@@ -250,7 +250,7 @@ def _codes(batch: FeedBatch) -> dict[int, str]:
     return dict(zip(rows["source_row"].to_pylist(), rows["problem"].to_pylist(), strict=True))
 
 
-def _bundles(lake: Lake, spec: FlywheelSpec, rows: Sequence[QuarantinedRow]) -> list[_Bundle]:
+def _bundles(lake: Lake, spec: AnySpec, rows: Sequence[QuarantinedRow]) -> list[_Bundle]:
     """The rows by feed, headers and the days of their file; by file, too, where its name holds a date."""
     periods = {batch_id: _period_of(lake, spec.name, batch_id) for batch_id in {row.batch_id for row in rows}}
     bundles: dict[tuple[str, str, tuple[str, ...], Days | None], list[QuarantinedRow]] = {}
@@ -278,7 +278,7 @@ def _sources(rows: Sequence[QuarantinedRow]) -> str:
     return names[0] if len(names) == 1 else f"{len(names)} files, from quarantine"
 
 
-def _usable(spec: FlywheelSpec, row: QuarantinedRow) -> tuple[str, tuple[str, ...]]:
+def _usable(spec: AnySpec, row: QuarantinedRow) -> tuple[str, tuple[str, ...]]:
     """Feed and headers of a row that can be handed in again. Raises FlywheelError when it cannot."""
     if row.feed is None or feed_named(spec, row.feed) is None:
         came = f"by the feed {row.feed!r}, which {spec.name} no longer has" if row.feed else "with an archive"

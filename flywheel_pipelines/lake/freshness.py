@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
+from flywheel_pipelines.lake.contracts import TableContract
 from flywheel_pipelines.lake.store import PART, Lake, content_hash
-from flywheel_pipelines.lake.tables import MOMENTUM
+from flywheel_pipelines.lake.tables import MOMENTUM, THEME_LEARNING
 from flywheel_pipelines.paths import DataPaths
+
+WRITTEN_LAST = (MOMENTUM, THEME_LEARNING)
+"""What a close writes last, by kind of flywheel."""
 
 
 @dataclass(frozen=True)
@@ -41,25 +45,30 @@ class Freshness:
 
 
 def freshness(paths: DataPaths) -> Freshness:
-    """The published file, against the partitions of `momentum`, which each close writes last."""
+    """The published file, against the partitions that each close writes last."""
     lake = Lake(paths.lake)
     published = paths.published_file.stat().st_mtime if paths.published_file.exists() else None
     behind: dict[str, list[date]] = {}
     versions = []
-    for flywheel in closed_flywheels(lake):
-        cycles = lake.cycles(MOMENTUM, flywheel)
-        versions += [flywheel, *lake.versions(MOMENTUM, flywheel, cycles).values()]
-        changed = {
-            cycle: (lake.partition_dir(MOMENTUM, flywheel=flywheel, cycle=cycle) / PART).stat().st_mtime
-            for cycle in cycles
-        }
-        late = [cycle for cycle, at in changed.items() if published is None or at > published]
-        if late:
-            behind[flywheel] = late
+    for table in WRITTEN_LAST:
+        for flywheel in _closed(lake, table):
+            cycles = lake.cycles(table, flywheel)
+            versions += [flywheel, *lake.versions(table, flywheel, cycles).values()]
+            changed = {
+                cycle: (lake.partition_dir(table, flywheel=flywheel, cycle=cycle) / PART).stat().st_mtime
+                for cycle in cycles
+            }
+            late = [cycle for cycle, at in changed.items() if published is None or at > published]
+            if late:
+                behind[flywheel] = late
     at = datetime.fromtimestamp(published, UTC) if published is not None else None
     return Freshness(at, behind, content_hash(*versions))
 
 
 def closed_flywheels(lake: Lake) -> list[str]:
     """The flywheels of which some cycle was closed, by name."""
-    return sorted(path.name.removeprefix("flywheel=") for path in (lake.root / MOMENTUM.name).glob("flywheel=*"))
+    return sorted({name for table in WRITTEN_LAST for name in _closed(lake, table)})
+
+
+def _closed(lake: Lake, table: TableContract) -> list[str]:
+    return sorted(path.name.removeprefix("flywheel=") for path in (lake.root / table.name).glob("flywheel=*"))

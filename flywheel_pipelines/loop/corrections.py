@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from flywheel_pipelines.cycles import cycle_end, cycle_range, shift_cycle
 from flywheel_pipelines.lake import tables
@@ -30,6 +31,7 @@ class Correction:
         first, last: the range to close: prompts, momentum and priors carry over, so it goes up to the newest closed
             cycle, or to the one before a cycle that was never closed.
         key: names what changed and what it is now; the same correction has the same key.
+        verb: the job that does it.
     """
 
     touched: tuple[date, ...]
@@ -37,6 +39,7 @@ class Correction:
     first: date
     last: date
     key: str
+    verb: Literal["close", "catch_up"] = "close"
 
     @property
     def words(self) -> str:

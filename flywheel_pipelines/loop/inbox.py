@@ -27,7 +27,7 @@ from flywheel_pipelines.feedback.landing import land_file, record_unusable_file
 from flywheel_pipelines.feedback.releasing import matched_by
 from flywheel_pipelines.feedback.sources import period_of
 from flywheel_pipelines.lake.store import Lake, content_hash
-from flywheel_pipelines.spec import FeedSpec, FlywheelSpec
+from flywheel_pipelines.spec import AnySpec, FeedSpec
 
 SETTLE_SECONDS = 5.0
 """How long a file must have been left alone."""
@@ -100,7 +100,7 @@ class Landed:
         return " ".join(said)
 
 
-def find_files(spec: FlywheelSpec, inbox: Path, now: float) -> Found:
+def find_files(spec: AnySpec, inbox: Path, now: float) -> Found:
     """Every file of every feed of a flywheel.
 
     Args:
@@ -129,12 +129,12 @@ def find_files(spec: FlywheelSpec, inbox: Path, now: float) -> Found:
     return Found(ready, waiting, refused)
 
 
-def patterns(spec: FlywheelSpec) -> dict[str, str]:
+def patterns(spec: AnySpec) -> dict[str, str]:
     """Where the files of each feed lie, relative to the inbox. A feed with a source of its own may be handed files."""
     return {name: feed.path or f"{spec.name}/{name}/*" for name, feed in spec.feeds.items()}
 
 
-def feed_of(spec: FlywheelSpec, path: Path) -> str:
+def feed_of(spec: AnySpec, path: Path) -> str:
     """The one feed whose pattern a path fits, read from its right end. Raises FlywheelError for none or several."""
     fitting = [name for name, pattern in patterns(spec).items() if path.resolve().match(pattern)]
     if len(fitting) != 1:
@@ -153,17 +153,17 @@ def name_in(inbox: Path, path: Path) -> str:
     return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else path.name
 
 
-def is_new(file: InboxFile, spec: FlywheelSpec, remembered: Collection[str]) -> bool:
+def is_new(file: InboxFile, spec: AnySpec, remembered: Collection[str]) -> bool:
     """Whether a file, as it is, has not been landed or tried yet."""
     return file.mark() not in remembered and file.mark(_settings(spec.feeds[file.feed])) not in remembered
 
 
-def marks_of(files: Iterable[InboxFile], spec: FlywheelSpec) -> set[str]:
+def marks_of(files: Iterable[InboxFile], spec: AnySpec) -> set[str]:
     """Everything that could be remembered of the files that there are; the rest can be forgotten."""
     return {mark for file in files for mark in (file.mark(), file.mark(_settings(spec.feeds[file.feed])))}
 
 
-def land(lake: Lake, spec: FlywheelSpec, file: InboxFile, recorded_at: datetime, landed: Landed) -> str | None:
+def land(lake: Lake, spec: AnySpec, file: InboxFile, recorded_at: datetime, landed: Landed) -> str | None:
     """Land one file and add it to `landed`; what to remember of it.
 
     A file that cannot be used at all is recorded as a batch of its own, with one row in quarantine. One that the
@@ -176,7 +176,7 @@ def land(lake: Lake, spec: FlywheelSpec, file: InboxFile, recorded_at: datetime,
         return None
 
 
-def _land(lake: Lake, spec: FlywheelSpec, file: InboxFile, recorded_at: datetime, landed: Landed) -> str | None:
+def _land(lake: Lake, spec: AnySpec, file: InboxFile, recorded_at: datetime, landed: Landed) -> str | None:
     period = period_of(spec.feeds[file.feed], file.path)
     try:
         batch, is_new_batch = land_file(

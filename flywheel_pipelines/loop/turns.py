@@ -16,7 +16,7 @@ from datetime import date, datetime, timedelta
 from typing import Literal
 
 from flywheel_pipelines.cycles import Cadence, cycle_of, cycle_range, cycle_start, cycles_between, shift_cycle
-from flywheel_pipelines.spec import FlywheelSpec
+from flywheel_pipelines.spec import AnySpec, FlywheelSpec, InsightSpec
 
 Verb = Literal["close", "open"]
 
@@ -72,12 +72,38 @@ def _next_in_order(spec: FlywheelSpec, opened: Collection[date], closed: Collect
     return Turn("open", following, f"Cycle {newest} is closed, so that cycle {following} opens.{late}")
 
 
-def running_cycle(spec: FlywheelSpec, now: datetime) -> date:
+def next_insight_turn(
+    spec: InsightSpec, opened: Collection[date], closed: Collection[date], now: datetime
+) -> Turn | str:
+    """The turn of an insight flywheel that is due: a cycle is sorted and then closed when it is over, never before.
+
+    A ticket is there once it was written, so that a cycle has nothing to open with when it begins. Arguments as those
+    of `next_turn`; opened are the cycles that are sorted.
+    """
+    newest = max(opened, default=None)
+    if newest is not None and newest not in closed:
+        return Turn("close", newest, f"The tickets of cycle {newest} are sorted, so that it is closed.")
+    following = spec.start if newest is None else shift_cycle(newest, spec.cadence, 1)
+    over = shift_cycle(running_cycle(spec, now), spec.cadence, -1)
+    if over < following:
+        return f"Cycle {following} gathers tickets; they are sorted at {_turn_of(spec, following)}."
+    missed = cycles_between(following, over, spec.cadence) + 1
+    if missed > spec.schedule.catch_up:
+        return (
+            f"{missed} cycles from {following} on are over and not sorted, which is more than schedule.catch_up allows "
+            f"({spec.schedule.catch_up}), so that nothing starts by itself. Raise it to have all sorted and closed in "
+            f"order, or run the job {spec.name}__catch_up over them."
+        )
+    late = f" {missed} cycles wait; they are caught up in order." if missed > 1 else ""
+    return Turn("open", following, f"Cycle {following} is over, so that its tickets are sorted.{late}")
+
+
+def running_cycle(spec: AnySpec, now: datetime) -> date:
     """The newest cycle whose `schedule.hour` has come."""
     return cycle_of((now - timedelta(hours=spec.schedule.hour)).date(), spec.cadence)
 
 
-def holes(spec: FlywheelSpec, opened: Collection[date], closed: Collection[date]) -> list[date]:
+def holes(spec: AnySpec, opened: Collection[date], closed: Collection[date]) -> list[date]:
     """Cycles before the newest open one that were never opened or never closed, in order."""
     if not opened:
         return []
@@ -85,7 +111,7 @@ def holes(spec: FlywheelSpec, opened: Collection[date], closed: Collection[date]
     return [cycle for cycle in cycle_range(min(opened), max(opened), spec.cadence) if cycle not in done | {max(opened)}]
 
 
-def holes_in_words(spec: FlywheelSpec, found: Sequence[date], opened: Collection[date]) -> str:
+def holes_in_words(spec: AnySpec, found: Sequence[date], opened: Collection[date]) -> str:
     """What a hole is, and how it is filled; empty without one."""
     if not found:
         return ""
@@ -126,11 +152,11 @@ def _too_late(spec: FlywheelSpec, newest: date | None, running: date, missed: in
     )
 
 
-def _tick(spec: FlywheelSpec, cycle: date) -> str:
+def _tick(spec: AnySpec, cycle: date) -> str:
     return f"{cycle_start(cycle) + timedelta(hours=spec.schedule.hour):%Y-%m-%d %H:%M} UTC"
 
 
-def _turn_of(spec: FlywheelSpec, cycle: date) -> str:
+def _turn_of(spec: AnySpec, cycle: date) -> str:
     return _tick(spec, shift_cycle(cycle, spec.cadence, 1))
 
 
@@ -142,7 +168,7 @@ class Overdue:
     deadline: str
 
 
-def overdue(spec: FlywheelSpec, opened: Collection[date], closed: Collection[date], now: datetime) -> Overdue | None:
+def overdue(spec: AnySpec, opened: Collection[date], closed: Collection[date], now: datetime) -> Overdue | None:
     """The newest open cycle, when it is over and its hours of grace have passed; None otherwise.
 
     By the cycle and not by when something was computed last: a correction of another one closes none.
@@ -155,7 +181,7 @@ def overdue(spec: FlywheelSpec, opened: Collection[date], closed: Collection[dat
     return Overdue(newest, f"{deadline:%Y-%m-%d %H:%M} UTC") if now >= deadline else None
 
 
-def deadline_cron(spec: FlywheelSpec) -> str:
+def deadline_cron(spec: AnySpec) -> str:
     """The deadlines of the closes as a cron expression, UTC: `schedule.grace_hours` after each turn."""
     days, hour = divmod(spec.schedule.hour + spec.schedule.grace_hours, 24)
     match spec.cadence:

@@ -7,8 +7,6 @@ how the page looks (`themes.html.j2`).
 from __future__ import annotations
 
 import base64
-import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -18,6 +16,7 @@ import jinja2
 
 from flywheel_pipelines.lake import tables
 from flywheel_pipelines.lake.store import CycleWindow, Lake
+from flywheel_pipelines.report.theme_plots import movers_plot
 from flywheel_pipelines.spec import InsightSpec
 
 TOP, LONGEST_QUOTE = 8, 300
@@ -100,6 +99,12 @@ def write_theme_report(spec: InsightSpec, store: Lake, cycle: date, folder: Path
     return page, markdown
 
 
+def movers_of(store: Lake, flywheel: str, cycle: date) -> Rows:
+    """The themes that moved beyond chance in a cycle, the surest first: rows of `theme_trends`."""
+    rows = store.read(tables.THEME_TRENDS, flywheel, cycle).to_pylist()
+    return sorted((row for row in rows if row["movement"] != "steady"), key=lambda row: row["q_value"])
+
+
 def _report(spec: InsightSpec, store: Lake, cycle: date) -> ThemeReport:
     trends = store.read(tables.THEME_TRENDS, spec.name, cycle).to_pylist()
     library = {row["theme_id"]: row for row in store.read(tables.THEME_LIBRARY, spec.name, cycle).to_pylist()}
@@ -111,7 +116,7 @@ def _report(spec: InsightSpec, store: Lake, cycle: date) -> ThemeReport:
     own = [row for row in labels if row["ticket_cycle"] == cycle]
     events = store.read(tables.THEME_EVENTS, spec.name, cycle).to_pylist()
     fixes = store.read(tables.FIX_EFFECTS, spec.name, cycle).to_pylist()
-    movers = sorted((row for row in trends if row["movement"] != "steady"), key=lambda row: row["q_value"])
+    movers = movers_of(store, spec.name, cycle)
     unknown = sum(row["theme_id"] is None for row in own)
     head = f"{len(own)} tickets, {len(own) - unknown} of them in {sum(row['n_tickets'] > 0 for row in trends)} themes; "
     return ThemeReport(
@@ -123,7 +128,7 @@ def _report(spec: InsightSpec, store: Lake, cycle: date) -> ThemeReport:
         [row for row in library.values() if row["founded"] == cycle],
         _unsure(own, unknown, events, library, named, cycle),
         _effort(store.read(tables.THEME_LEARNING, spec.name, cycle).to_pylist()),
-        _chart(movers),
+        base64.b64encode(chart).decode() if (chart := movers_plot(movers)) else None,
     )  # fmt: skip
 
 
@@ -176,32 +181,12 @@ def _effort(rows: Rows) -> str:
     return (
         f"{flywheel['n_by_library'] / n:.0%} of the tickets were placed without a model; {flywheel['n_new']} theme(s) "
         f"had to be named, {flywheel['tokens'] / n:.1f} tokens of questions per ticket. Without a library it would "
-        f"have been {control['n_new']} themes and {control['tokens'] / n:.1f} tokens."
+        f"have been {control['n_new']} themes and {control['tokens'] / n:.1f} tokens.{_decided(flywheel)}"
     )
 
 
-def _chart(movers: Sequence[dict[str, Any]]) -> str | None:
-    """Share now with its interval, and the share that was to be expected, of each moving theme; base64 of a PNG."""
-    if not movers:
-        return None
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 1.2 + 0.45 * len(movers)), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for place, row in enumerate(reversed(movers)):
-        before = row["expected"] / row["n_all"] if row["n_all"] else 0.0
-        colour = "#b3402a" if row["movement"] in ("emerging", "growing") else "#2a7d5f"
-        axes.plot([100 * row["share_low"], 100 * row["share_high"]], [place, place], color=colour, linewidth=2)
-        axes.plot(100 * row["share"], place, "o", color=colour, markersize=8)
-        axes.plot(100 * before, place, "|", color="#1c2733", markersize=16, markeredgewidth=2)
-    axes.set_yticks(range(len(movers)), [f"{row['name']} ({row['movement']})" for row in reversed(movers)])
-    axes.set_ylim(-0.7, len(movers) - 0.3)
-    axes.set_xlim(left=0)
-    axes.set_xlabel("share of all tickets in %: dot now, with 95% interval; bar where it was before")
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=110, metadata={"Software": None})
-    return base64.b64encode(data.getvalue()).decode()
+def _decided(row: dict[str, Any]) -> str:
+    """What people made of the new themes; empty before anybody decided."""
+    said = {word: row[f"n_{word}"] or 0 for word in ("accepted", "merged", "rejected")}
+    counts = ", ".join(f"{count} {word}" for word, count in said.items())
+    return f" Of the new themes people decided {sum(said.values())}: {counts}." if any(said.values()) else ""

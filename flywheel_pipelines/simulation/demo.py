@@ -33,6 +33,8 @@ from flywheel_pipelines.simulation.audience import Audience
 from flywheel_pipelines.simulation.dagster_runs import execute_job, load_definitions, replace_earlier
 from flywheel_pipelines.simulation.declared import audience_of
 from flywheel_pipelines.simulation.few_flushes import few_flushes
+from flywheel_pipelines.simulation.insight_season import FILES as INSIGHT_FILES
+from flywheel_pipelines.simulation.insight_season import InsightSeason, play_insights
 from flywheel_pipelines.simulation.market import World
 from flywheel_pipelines.simulation.season import (
     SAMPLES,
@@ -59,7 +61,8 @@ OWN_SOURCES = (
 class DemoPlan:
     """What is simulated. `floor` None is the YAML's, "off" feeds everything back; a flat world has no preferences.
 
-    `recipe` is where the one flywheel of the plan comes from when it is not below `defs/`.
+    `recipe` is where the one flywheel of the plan comes from when it is not below `defs/`; `insights` are seasons of
+    insight flywheels besides.
     """
 
     specs: tuple[FlywheelSpec, ...]
@@ -68,6 +71,7 @@ class DemoPlan:
     world: World = "lively"
     floor: str | None = None
     recipe: Recipe | None = None
+    insights: tuple[InsightSeason, ...] = ()
 
     def folder(self, spec: FlywheelSpec) -> Path:
         """Where a flywheel's files are."""
@@ -135,16 +139,22 @@ def run_demo(plan: DemoPlan, paths: DataPaths, on_progress: OnProgress = lambda 
     with _no_provider(), open_instance(paths) as instance:
         definitions = plan.definitions()
         sources = plan.sources(lake)
-        total = plan.n_cycles * (len(sources) + len(plan.specs))
+        before = plan.n_cycles * len(sources)
+        total = before + plan.n_cycles * len(plan.specs) + sum(season.n_cycles for season in plan.insights)
         for number, source in enumerate(sources):
-            before = number * plan.n_cycles
+            first = number * plan.n_cycles
             play_season(
-                source, source.specs[0], paths, lambda _, done, __, before=before: on_progress(before + done, total)
+                source, source.specs[0], paths, lambda _, done, __, first=first: on_progress(first + done, total)
             )
         for spec in plan.specs:
             replace_earlier(lake, instance, definitions, spec.name, own=OWN_SOURCES, what=TAG)
             _remove_files(paths, spec.name)
-        _play_all(plan, paths, lake, lambda done: on_progress(plan.n_cycles * len(sources) + done, total))
+        for season in plan.insights:
+            own = tuple(f"{Path(feed.path or '').parent}/{INSIGHT_FILES}" for feed in season.spec.feeds.values())
+            replace_earlier(lake, instance, definitions, season.spec.name, own=(*own, "llm"), what=TAG)
+            _remove_files(paths, season.spec.name)
+            _remove_pages(paths, season.spec.name)
+        _play_all(plan, paths, lake, lambda done: on_progress(before + done, total))
         execute_job(definitions.resolve_job_def("warehouse__publish"), instance, [], {}, TAG)
     return [write_report(paths, spec) for spec in plan.specs]
 
@@ -157,6 +167,12 @@ def _remove_files(paths: DataPaths, flywheel: str) -> None:
         path.unlink()
 
 
+def _remove_pages(paths: DataPaths, flywheel: str) -> None:
+    """Pages and sheets of an earlier demo of an insight flywheel: a sheet that is there is not written again."""
+    for path in (*(paths.reports / flywheel).glob("themes-*"), *(paths.root / "reviews" / flywheel).glob("*.xlsx")):
+        path.unlink()
+
+
 def play_season(plan: DemoPlan, spec: FlywheelSpec, paths: DataPaths, on_cycle: OnCycle = lambda *_: None) -> None:
     """Deliver a flywheel's sample briefs and play its season through its own Dagster jobs."""
     season, lake = plan.season(spec), Lake(paths.lake)
@@ -166,14 +182,25 @@ def play_season(plan: DemoPlan, spec: FlywheelSpec, paths: DataPaths, on_cycle: 
         play(season, DagsterStage(season.flywheel, plan.definitions(), instance), lake, paths, on_cycle)
 
 
+def play_insight_season(season: InsightSeason, paths: DataPaths, on_cycle: OnCycle = lambda *_: None) -> None:
+    """Play the season of an insight flywheel through its own Dagster jobs."""
+    with few_flushes(), open_instance(paths) as instance:
+        play_insights(season, load_definitions(), instance, paths, on_cycle)
+
+
 def _play_all(plan: DemoPlan, paths: DataPaths, lake: Lake, on_closed: Callable[[int], None]) -> None:
     """Play every season; how far they are is read from the lake, where a closed cycle leaves its last partition."""
-    if len(plan.specs) == 1:
-        play_season(plan, plan.specs[0], paths, lambda _, done, __: on_closed(done))
+    n_seasons = len(plan.specs) + len(plan.insights)
+    if n_seasons == 1:
+        for spec in plan.specs:
+            play_season(plan, spec, paths, lambda _, done, __: on_closed(done))
+        for season in plan.insights:
+            play_insight_season(season, paths, lambda _, done, __: on_closed(done))
         return
     # Fresh processes: this one has threads, which do not survive a fork.
-    with ProcessPoolExecutor(len(plan.specs), mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(n_seasons, mp_context=multiprocessing.get_context("spawn")) as pool:
         running = {pool.submit(play_season, plan, spec, paths) for spec in plan.specs}
+        running |= {pool.submit(play_insight_season, season, paths) for season in plan.insights}
         while running:
             ended, running = wait(running, timeout=POLLING_SECONDS, return_when=FIRST_EXCEPTION)
             for future in ended:
@@ -181,6 +208,7 @@ def _play_all(plan: DemoPlan, paths: DataPaths, lake: Lake, on_closed: Callable[
                     pool.shutdown(wait=True, cancel_futures=True)
                 future.result()
             closed = sum(len(lake.cycles(tables.MOMENTUM, spec.name)) for spec in plan.specs)
+            closed += sum(len(lake.cycles(tables.THEME_LEARNING, season.spec.name)) for season in plan.insights)
             on_closed(closed)
 
 

@@ -3,8 +3,8 @@
 Here: how many tickets of which theme are written when, and their texts. Not here: the words (`ticket_words`), or who
 reviews themes in it (`theme_reviewer`). Everything in it is simulated.
 
-Forty themes with unequal shares; each one's words move on over the season (drift). In `MERGED_AT` two pairs of themes
-become one each. Of three fixes shipped in `FIXED_AT` two take most of a theme away, one nothing. One theme
+Forty themes with unequal shares; each one's words move on over the season (drift). In cycle `merged_at` two pairs of
+themes become one each. Of three fixes shipped in cycle `fixed_at` two take most of a theme away, one nothing. One theme
 follows the season. Five themes are new after the beginning. Total volume swings, weekdays differ, and every theme's
 share is noisier than chance alone.
 """
@@ -22,8 +22,6 @@ from flywheel_pipelines.simulation.ticket_words import CHATTER, ENDS, FRAMES, MI
 
 NAMES = tuple(THEMES)
 NO_THEME = "no theme"
-MERGED_AT, FIXED_AT = 8, 12
-"""Numbers of cycles, from 1: from these on."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +49,10 @@ class WorldSettings:
     """What is left of a theme after a fix that works."""
     season: float = 0.9
     """Amplitude of the log of the seasonal theme's share; its period is 20 cycles."""
+    merged_at: int = 8
+    """Number of the cycle, from 1, from which on pairs of themes are one each."""
+    fixed_at: int = 12
+    """Number of the cycle in which fixes ship."""
     weekday: tuple[float, ...] = (1.3, 1.2, 1.1, 1.0, 1.0, 0.7, 0.7)
 
 
@@ -72,7 +74,7 @@ class TicketWorld:
         self.seed, self.start = seed, start
         rng = np.random.default_rng([seed, 0])
         order = [NAMES[at] for at in rng.permutation(len(NAMES))]
-        self.fixes = tuple(SimulatedFix(order[at], FIXED_AT, at < 2) for at in range(3))
+        self.fixes = tuple(SimulatedFix(order[at], self.settings.fixed_at, at < 2) for at in range(3))
         self.seasonal = order[3]
         self.merges = {order[4]: order[5], order[6]: order[7]}
         self.starts = {name: int(rng.integers(3, 7)) for name in order[8:13]}
@@ -90,7 +92,7 @@ class TicketWorld:
 
     def truth_of(self, name: str, cycle: int) -> str:
         """The theme that a theme belongs to by then: of a pair that became one, the second."""
-        return self.merges.get(name, name) if cycle >= MERGED_AT else name
+        return self.merges.get(name, name) if cycle >= self.settings.merged_at else name
 
     def tickets(self, cycle: int) -> Iterator[tuple[Ticket, str]]:
         """The tickets of a cycle, each with its true theme or `NO_THEME`."""
@@ -140,7 +142,7 @@ class TicketWorld:
         if name == NO_THEME:
             return list(CHATTER)
         names = [name]
-        if cycle >= MERGED_AT:
+        if cycle >= self.settings.merged_at:
             names += [other for pair in self.merges.items() if name in pair for other in pair if other != name]
         pool: list[str] = []
         for one in names:

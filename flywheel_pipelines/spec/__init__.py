@@ -18,7 +18,7 @@ from flywheel_pipelines.spec.feeds import (
 )
 from flywheel_pipelines.spec.flywheel import COMPONENT_TYPE, FlywheelSpec
 from flywheel_pipelines.spec.grammar import GrammarSpec
-from flywheel_pipelines.spec.insight import InsightSpec
+from flywheel_pipelines.spec.insight import INSIGHT_COMPONENT_TYPE, InsightSpec
 from flywheel_pipelines.spec.metrics import (
     Better,
     CountMetric,
@@ -38,7 +38,15 @@ from flywheel_pipelines.spec.producers import (
     ScoringProducer,
 )
 from flywheel_pipelines.spec.prompts import OptimiserSpec, PromptSpec
-from flywheel_pipelines.spec.reading import component_of, load_section, load_spec, parse_spec
+from flywheel_pipelines.spec.reading import (
+    AnySpec,
+    component_of,
+    load_any,
+    load_insight,
+    load_section,
+    load_spec,
+    parse_spec,
+)
 from flywheel_pipelines.spec.rules import ABLATIONS, Ablation, ArmsSpec, FloorSpec
 from flywheel_pipelines.spec.schedule import ScheduleSpec
 from flywheel_pipelines.spec.scoring_model import Embeddings, ScoringModelSpec
@@ -48,9 +56,11 @@ from flywheel_pipelines.spec.training_sets import TrainingSetsSpec
 __all__ = [
     "ABLATIONS",
     "COMPONENT_TYPE",
+    "INSIGHT_COMPONENT_TYPE",
     "NAME_PATTERN",
     "REVIEW_MEASURES",
     "Ablation",
+    "AnySpec",
     "ArchiveProducer",
     "ArmsSpec",
     "AudienceSpec",
@@ -88,6 +98,8 @@ __all__ = [
     "TrainingSetsSpec",
     "component_of",
     "explain_keys",
+    "load_any",
+    "load_insight",
     "load_section",
     "load_spec",
     "parse_spec",

@@ -6,14 +6,13 @@ Not here: the sections themselves (`producers`, `rules`, `corpus`), or reading f
 from __future__ import annotations
 
 import hashlib
-from datetime import date
-from typing import Annotated, Any, Self
+from typing import Self
 
-from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from flywheel_pipelines.cycles import Cadence, cycle_of, shift_cycle
+from flywheel_pipelines.cycles import cycle_of, shift_cycle
+from flywheel_pipelines.spec.common import CommonSpec
 from flywheel_pipelines.spec.corpus import CollapseSpec, CorpusSpec
-from flywheel_pipelines.spec.explaining import detail_of
 from flywheel_pipelines.spec.feeds import FeedSpec
 from flywheel_pipelines.spec.gate import GateSpec
 from flywheel_pipelines.spec.metrics import Better, Metric, RateMetric
@@ -30,28 +29,15 @@ from flywheel_pipelines.spec.prompts import PromptSpec
 from flywheel_pipelines.spec.rules import ArmsSpec, FloorSpec
 from flywheel_pipelines.spec.schedule import ScheduleSpec
 from flywheel_pipelines.spec.scoring_model import ScoringModelSpec
-from flywheel_pipelines.spec.section import NAME_PATTERN, Name, Section
+from flywheel_pipelines.spec.section import Name
 from flywheel_pipelines.spec.training_sets import TrainingSetsSpec
 
 COMPONENT_TYPE = "flywheel_pipelines.components.FlywheelComponent"
-OWNER_PATTERN = r"^(team:[A-Za-z0-9_-]+|[^@\s]+@[^@\s]+\.[^@\s]+)$"
 
 
-class FlywheelSpec(Section):
+class FlywheelSpec(CommonSpec):
     """One flywheel: one kind of output, its metrics, its threshold, its prompt."""
 
-    name: str = Field(pattern=NAME_PATTERN, description="Name, also the group and asset key prefix in Dagster.")
-    description: str = Field(default="", description="What this flywheel is for, shown in the Dagster UI.")
-    cadence: Cadence = Field(default=Cadence.WEEKLY, description="daily, weekly or monthly.")
-    start: date = Field(
-        ge=date(1970, 1, 1), lt=date(2200, 1, 1), description="First day of the first cycle, a Monday for weekly."
-    )
-    owners: list[Annotated[str, Field(pattern=OWNER_PATTERN)]] = Field(
-        default_factory=list, description="team:<name> or an e-mail address."
-    )
-    is_synthetic: bool = Field(
-        default=False, description="Declared true when what it runs on is synthetic or simulated."
-    )
     briefs: BriefsSpec = Field(
         default_factory=lambda: BriefsSpec(feed="archive"), description="Where briefs come from."
     )
@@ -78,28 +64,6 @@ class FlywheelSpec(Section):
     )
     schedule: ScheduleSpec = Field(default_factory=ScheduleSpec, description="When it turns by itself.")
     feeds: dict[Name, FeedSpec] = Field(default_factory=dict, description="Files that come in, by name.")
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _say_what_is_allowed(cls, data: Any, check: ModelWrapValidatorHandler[Self]) -> Self:
-        """Unknown keys are refused with the keys there are, also where Dagster and not `load_spec` shows the error."""
-        try:
-            return check(data)
-        except ValidationError as error:
-            raise ValidationError.from_exception_data(
-                cls.__name__, [detail_of(found, cls) for found in error.errors()]
-            ) from None
-
-    @model_validator(mode="after")
-    def _start_begins_a_cycle(self) -> Self:
-        first = cycle_of(self.start, self.cadence)
-        if first != self.start:
-            later = shift_cycle(first, self.cadence, 1)
-            raise ValueError(
-                f"start: {self.start} ({self.start:%A}) does not begin a {self.cadence} cycle; "
-                f"allowed here: {first} or {later}"
-            )
-        return self
 
     @model_validator(mode="after")
     def _floor_names_a_metric(self) -> Self:

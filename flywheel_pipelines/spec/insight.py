@@ -6,17 +6,16 @@ shares with every other flywheel.
 
 from __future__ import annotations
 
-from datetime import date
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from flywheel_pipelines.cycles import Cadence, cycle_of
+from flywheel_pipelines.spec.common import CommonSpec
 from flywheel_pipelines.spec.feeds import FeedSpec
-from flywheel_pipelines.spec.flywheel import OWNER_PATTERN
 from flywheel_pipelines.spec.producers import LlmProducer
+from flywheel_pipelines.spec.schedule import TurnSpec
 from flywheel_pipelines.spec.scoring_model import LOCAL_MODEL, Embeddings, ScoringModelSpec
-from flywheel_pipelines.spec.section import NAME_PATTERN, Name, Section, Share
+from flywheel_pipelines.spec.section import Name, Section, Share
 
 INSIGHT_COMPONENT_TYPE = "flywheel_pipelines.components.InsightFlywheelComponent"
 
@@ -78,17 +77,9 @@ class TrendsSpec(Section):
     false_discoveries: Share = Field(default=0.1, description="Share of false ones among themes said to move.")
 
 
-class InsightSpec(Section):
+class InsightSpec(CommonSpec):
     """One insight flywheel."""
 
-    name: str = Field(pattern=NAME_PATTERN, description="Name, also the group and asset key prefix in Dagster.")
-    description: str = Field(default="", description="What this flywheel is for, shown in the Dagster UI.")
-    cadence: Cadence = Field(default=Cadence.WEEKLY, description="daily, weekly or monthly.")
-    start: date = Field(ge=date(1970, 1, 1), lt=date(2200, 1, 1), description="First day of the first cycle.")
-    owners: list[Annotated[str, Field(pattern=OWNER_PATTERN)]] = Field(
-        default_factory=list, description="team:<name> or an e-mail address."
-    )
-    is_synthetic: bool = Field(default=False, description="Declared true when its tickets are simulated.")
     producer: LlmProducer = Field(description="The model that names new themes.")
     review: Literal["required", "optional"] = Field(
         default="required",
@@ -97,14 +88,8 @@ class InsightSpec(Section):
     )
     themes: ThemesSpec = Field(default_factory=ThemesSpec, description="How tickets become themes.")
     trends: TrendsSpec = Field(default_factory=TrendsSpec, description="What counts as movement.")
+    schedule: TurnSpec = Field(default_factory=TurnSpec, description="When it turns by itself.")
     feeds: dict[Name, FeedSpec] = Field(default_factory=dict, description="tickets, fixes and reviews that come in.")
-
-    @model_validator(mode="after")
-    def _start_begins_a_cycle(self) -> Self:
-        first = cycle_of(self.start, self.cadence)
-        if first != self.start:
-            raise ValueError(f"start: {self.start} does not begin a {self.cadence} cycle; allowed here: {first}")
-        return self
 
     @model_validator(mode="after")
     def _feeds_are_of_kinds_it_reads(self) -> Self:

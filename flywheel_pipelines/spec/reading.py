@@ -16,8 +16,10 @@ from pydantic import BaseModel, ValidationError
 from flywheel_pipelines.errors import SpecError
 from flywheel_pipelines.spec.explaining import UNKNOWN, description_of, detail_of, key_of
 from flywheel_pipelines.spec.flywheel import COMPONENT_TYPE, FlywheelSpec
+from flywheel_pipelines.spec.insight import INSIGHT_COMPONENT_TYPE, InsightSpec
 
 MAKE_ONE = "Make one with: flywheel init NAME"
+AnySpec = FlywheelSpec | InsightSpec
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -34,11 +36,18 @@ def load_spec(path: Path | str) -> FlywheelSpec:
         SpecError: naming the file, the key, the value found and what is allowed.
     """
     path = Path(path)
-    document = _read_yaml(path, MAKE_ONE)
-    if not isinstance(document, dict) or document.get("type") != COMPONENT_TYPE:
-        found = document.get("type") if isinstance(document, dict) else type(document).__name__
-        raise SpecError(f"{path}: key type: found {found!r}, expected {COMPONENT_TYPE}.")
-    return parse_spec(document.get("attributes") or {}, path)
+    return parse_spec(_attributes(path, COMPONENT_TYPE), path)
+
+
+def load_insight(path: Path | str) -> InsightSpec:
+    """Read one insight flywheel's YAML. Raises SpecError, as `load_spec` does."""
+    path = Path(path)
+    return _checked(InsightSpec, _attributes(path, INSIGHT_COMPONENT_TYPE), path)
+
+
+def load_any(path: Path | str) -> AnySpec:
+    """Read the YAML of a flywheel of either kind. Raises SpecError, as `load_spec` does."""
+    return load_insight(path) if component_of(Path(path)) == INSIGHT_COMPONENT_TYPE else load_spec(path)
 
 
 def parse_spec(attributes: dict[str, Any], source: Path | str) -> FlywheelSpec:
@@ -56,6 +65,14 @@ def load_section(model: type[Model], path: Path) -> Model:
     if not isinstance(document, dict):
         raise SpecError(f"{path}: found a {type(document).__name__}, expected keys: {', '.join(model.model_fields)}.")
     return _checked(model, document, path)
+
+
+def _attributes(path: Path, component: str) -> dict[str, Any]:
+    document = _read_yaml(path, MAKE_ONE)
+    if not isinstance(document, dict) or document.get("type") != component:
+        found = document.get("type") if isinstance(document, dict) else type(document).__name__
+        raise SpecError(f"{path}: key type: found {found!r}, expected {component}.")
+    return document.get("attributes") or {}
 
 
 def _read_yaml(path: Path, todo: str) -> Any:

@@ -7,8 +7,8 @@ from pydantic import Field
 from flywheel_pipelines.spec.section import Section
 
 
-class ScheduleSpec(Section):
-    """When the cycle before is closed and the running one opened, and how late is too late. All hours are UTC."""
+class TurnSpec(Section):
+    """When a cycle that is over is closed, and how late is too late. All hours are UTC."""
 
     hour: int = Field(
         default=6,
@@ -28,6 +28,11 @@ class ScheduleSpec(Section):
         le=23,
         description="Hours after `hour` until which the cycle before must be closed; then it shows as overdue.",
     )
+
+
+class ScheduleSpec(TurnSpec):
+    """When the cycle before is closed and the running one opened, and from when a flywheel is losing."""
+
     losing_cycles: int = Field(
         default=4,
         ge=2,

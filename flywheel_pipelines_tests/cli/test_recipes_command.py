@@ -15,7 +15,8 @@ from flywheel_pipelines.paths import DEFS_DIR
 from flywheel_pipelines.recipe_book import Recipe, copy_recipe, find_recipes, recipe_named
 from flywheel_pipelines.simulation.declared import audience_of
 from flywheel_pipelines.simulation.demo import DemoPlan
-from flywheel_pipelines.spec import load_spec
+from flywheel_pipelines.simulation.insight_season import InsightSeason
+from flywheel_pipelines.spec import load_insight, load_spec
 from flywheel_pipelines_tests.cli.runner import Run
 from flywheel_pipelines_tests.recipe_world import EIGHTH
 
@@ -106,8 +107,12 @@ def test_what_scores_leads_is_written_by_no_model_and_has_perhaps_no_reference()
 
 def test_control_the_demo_of_the_project_is_repeated_as_it_was_asked_for() -> None:
     specs = tuple(load_spec(DEFS_DIR / name / "defs.yaml") for name in ("content", "outreach"))
-    both = [command for command, _ in after_demo(DemoPlan(specs), "abc")]
-    assert both[0] == "make dev"
-    assert ".venv/bin/flywheel demo --floor off" in both
+    insights = InsightSeason(load_insight(DEFS_DIR / "support_insights" / "defs.yaml"), 12, 1)
+    whole = [command for command, _ in after_demo(DemoPlan(specs, insights=(insights,)), "abc")]
+    assert whole[0] == "make dev"
+    assert ".venv/bin/flywheel demo --floor off" in whole
+    assert any("from fix_effects" in command for command in whole)
+    alone = [command for command, _ in after_demo(DemoPlan((), insights=(insights,)), None)]
+    assert not any("momentum" in command or "--floor off" in command for command in alone)
     one = [command for command, _ in after_demo(DemoPlan(specs[1:]), "abc")]
     assert ".venv/bin/flywheel demo --flywheel outreach --floor off" in one

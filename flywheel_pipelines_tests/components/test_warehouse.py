@@ -9,10 +9,13 @@ import dagster as dg
 import pytest
 
 from flywheel_pipelines.components import warehouse
+from flywheel_pipelines.components.kit import INSIGHT_LOOP, LOOP
 from flywheel_pipelines.components.warehouse import (
     GROUP,
+    INSIGHT_TYPE,
     PUBLISHED_FILE,
     TABLES_OF_OTHER_ASSETS,
+    TABLES_OF_OTHER_INSIGHTS,
     TABLES_WITHOUT_ASSET,
     check_result,
     find_flywheels,
@@ -45,7 +48,10 @@ def test_flywheels_are_found_by_the_type_of_their_yaml(tmp_path):
         (tmp_path / name / "defs.yaml").write_text(FLYWHEEL_YAML.format(name))
     (tmp_path / "warehouse").mkdir()
     (tmp_path / "warehouse" / "defs.yaml").write_text("type: flywheel_pipelines.components.WarehouseComponent\n")
+    (tmp_path / "desk").mkdir()
+    (tmp_path / "desk" / "defs.yaml").write_text(FLYWHEEL_YAML.format("desk").replace(".Fly", ".InsightFly"))
     assert find_flywheels(tmp_path) == ["content", "outreach"]
+    assert find_flywheels(tmp_path, INSIGHT_TYPE) == ["desk"]
 
 
 def test_a_mart_is_downstream_of_the_assets_of_every_flywheel(marts):
@@ -62,7 +68,15 @@ def test_a_mart_names_the_mart_it_reads_and_not_what_lies_behind_it(marts):
 
 
 def test_tables_named_by_the_component_exist():
-    assert {*TABLES_OF_OTHER_ASSETS, *TABLES_WITHOUT_ASSET} <= set(TABLES)
+    assert {*TABLES_OF_OTHER_ASSETS, *TABLES_OF_OTHER_INSIGHTS, *TABLES_WITHOUT_ASSET} <= set(TABLES)
+
+
+def test_every_table_of_a_mart_belongs_to_an_asset_or_is_said_to_have_none(marts):
+    """A table that no loop knows would leave a mart without the arrow that it needs."""
+    known = {*LOOP, *INSIGHT_LOOP, *TABLES_OF_OTHER_ASSETS, *TABLES_OF_OTHER_INSIGHTS, *TABLES_WITHOUT_ASSET}
+    read = {table for mart in marts for table in mart.lake_tables}
+    assert read <= known
+    assert "theme_trends" in read
 
 
 def test_every_mart_column_reaches_the_ui_with_type_and_description(marts):

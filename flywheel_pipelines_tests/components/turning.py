@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ class Wheel:
         return dg.Definitions(
             assets=list(assets.values()),
             jobs=list(jobs.values()),
-            sensors=[automation.turn_sensor(kit, jobs["open"], jobs["close"])],
+            sensors=[automation.turn_sensor(kit, jobs["open"], jobs["close"], partial(automation.due_in, kit))],
             resources={"lake": LakeResource(duckdb=DuckDBResource(database=":memory:"))},
         )
 

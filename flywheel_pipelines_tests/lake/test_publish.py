@@ -27,9 +27,10 @@ from flywheel_pipelines.paths import DataPaths
 from flywheel_pipelines_tests.lake_samples import FLYWHEEL, RECORDED_AT, WEEKS, published_rows, rows, write_sample_lake
 
 MARTS = (
-    "ancestry", "audit", "costs", "cycles", "lineage", "llm_requests", "momentum", "momentum_parts", "outputs",
-    "performance", "prompt_library", "prompt_performance", "prompt_versions", "prompts_used", "quarantine",
-    "reference_corpus", "reference_corpus_history", "restatements", "reviews", "scores", "segments",
+    "ancestry", "audit", "costs", "cycles", "fix_effects", "lineage", "llm_requests", "momentum", "momentum_parts",
+    "outputs", "performance", "prompt_library", "prompt_performance", "prompt_versions", "prompts_used", "quarantine",
+    "reference_corpus", "reference_corpus_history", "restatements", "reviews", "scores", "segments", "theme_learning",
+    "theme_weekly", "themes",
 )  # fmt: skip
 READER = """
 import sys, duckdb

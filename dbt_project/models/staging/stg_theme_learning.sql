@@ -22,6 +22,12 @@ renamed as (
         n_unknown,
         n_new,
         tokens,
+        n_accepted,
+        n_merged,
+        n_rejected,
+
+        ---------- booleans
+        is_synthetic,
 
         ---------- dates
         cycle

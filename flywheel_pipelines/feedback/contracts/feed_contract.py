@@ -38,7 +38,7 @@ from flywheel_pipelines.lake.tables import (
     TICKETS,
     TableContract,
 )
-from flywheel_pipelines.spec import REVIEW_MEASURES, FeedSpec, FlywheelSpec, RateMetric
+from flywheel_pipelines.spec import REVIEW_MEASURES, AnySpec, FeedSpec, FlywheelSpec, InsightSpec, RateMetric
 
 LEDGERS: dict[str, TableContract] = {
     "briefs": BRIEF_LEDGER,
@@ -89,30 +89,37 @@ class FeedContract:
         return tuple(rule for rule in self.rules if rule.about == frame)
 
 
-def feed_contract(spec: FlywheelSpec, feed_name: str) -> FeedContract:
+def feed_contract(spec: AnySpec, feed_name: str) -> FeedContract:
     """The contract of one of the flywheel's feeds."""
     feed = spec.feeds[feed_name]
     ledger = LEDGERS[feed.kind]
-    of_kind = {
-        "metrics": _metric_rules,
-        "reviews": _review_rules,
-        "briefs": _brief_rules,
-        "outputs": _link_rules,
-        "tickets": _ticket_rules,
-    }[feed.kind]
-    rules = [schema_rule(ledger.name, _types(ledger)), *of_kind(spec)]
+    rules = [schema_rule(ledger.name, _types(ledger)), *_rules_of(spec, feed.kind)]
     if "cycle" in ledger.partition_by:
+        # What insights are made of says all it has to say when it comes in.
+        window = 1 if isinstance(spec, InsightSpec) else spec.measurement_window
         if feed.expected_within is not None:
-            rules.append(fresh_rule(feed.expected_within, spec.measurement_window))
-        rules.append(volume_rule(spec.measurement_window))
-    measures = _measures(spec) if feed.kind == "metrics" else ()
+            rules.append(fresh_rule(feed.expected_within, window))
+        rules.append(volume_rule(window))
+    measures = _measures(spec) if feed.kind == "metrics" and isinstance(spec, FlywheelSpec) else ()
     return FeedContract(spec.name, feed_name, feed, ledger, tuple(rules), measures)
 
 
-def contracts_of(spec: FlywheelSpec, kinds: Iterable[str] | None = None) -> list[FeedContract]:
-    """The contracts of a flywheel's feeds in the order of its YAML; only those of some kinds, if given."""
+def contracts_of(spec: AnySpec, kinds: Iterable[str] | None = None) -> list[FeedContract]:
+    """The contracts of a flywheel's feeds in the order of its YAML; only those of some kinds, if given.
+
+    Of an insight flywheel tickets have one. Its reviews are of themes, and their contract is about outputs.
+    """
     wanted = set(kinds) if kinds is not None else set(LEDGERS)
+    if isinstance(spec, InsightSpec):
+        wanted &= {"tickets"}
     return [feed_contract(spec, name) for name, feed in spec.feeds.items() if feed.kind in wanted]
+
+
+def _rules_of(spec: AnySpec, kind: str) -> list[Rule]:
+    if kind == "metrics":
+        assert isinstance(spec, FlywheelSpec)
+        return _metric_rules(spec)
+    return {"reviews": _review_rules, "briefs": _brief_rules, "outputs": _link_rules, "tickets": _ticket_rules}[kind]()
 
 
 def _metric_rules(spec: FlywheelSpec) -> list[Rule]:
@@ -141,7 +148,7 @@ def _metric_rules(spec: FlywheelSpec) -> list[Rule]:
     ]
 
 
-def _review_rules(spec: FlywheelSpec) -> list[Rule]:
+def _review_rules() -> list[Rule]:
     return [
         complete_rule(("output_id", "reviewer", "decision", "reviewed_on")),
         unique_rule(("batch_id", "source_row"), _ONE_ROW_ONE_FACT),
@@ -151,14 +158,14 @@ def _review_rules(spec: FlywheelSpec) -> list[Rule]:
     ]
 
 
-def _brief_rules(spec: FlywheelSpec) -> list[Rule]:
+def _brief_rules() -> list[Rule]:
     return [
         complete_rule(("brief_id", "segment", "title")),
         unique_rule(("batch_id", "source_row", "brief_id"), "a row of a file is one brief"),
     ]
 
 
-def _link_rules(spec: FlywheelSpec) -> list[Rule]:
+def _link_rules() -> list[Rule]:
     return [
         complete_rule(("external_id", "output_id", "output_cycle")),
         unique_rule(
@@ -168,7 +175,7 @@ def _link_rules(spec: FlywheelSpec) -> list[Rule]:
     ]
 
 
-def _ticket_rules(spec: FlywheelSpec) -> list[Rule]:
+def _ticket_rules() -> list[Rule]:
     return [
         complete_rule(("ticket_id", "created_at", "segment", "text")),
         unique_rule(("batch_id", "source_row"), _ONE_ROW_ONE_FACT),

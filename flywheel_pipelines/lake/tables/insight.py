@@ -5,6 +5,7 @@ Not here: the tickets themselves (`feedback.py`), nor reviews of themes, which s
 
 import pyarrow as pa
 
+from flywheel_pipelines.lake.changes import Added
 from flywheel_pipelines.lake.contracts import TableContract, column
 from flywheel_pipelines.lake.tables.ledgers import FACT
 from flywheel_pipelines.lake.tables.types import DAY, FLAG, REAL, TEXT, WHOLE
@@ -53,8 +54,8 @@ THEME_CANDIDATES = TableContract(
 
 THEME_LEARNING = TableContract(
     name="theme_learning",
-    layer="production",
-    description="What sorting a cycle took, with the library and for a control that starts without one.",
+    layer="learning",
+    description="What a cycle took with the library and for a control without one, and what people made of its themes.",
     key=("arm",),
     schema=pa.schema(
         [
@@ -64,8 +65,13 @@ THEME_LEARNING = TableContract(
             column("n_unknown", WHOLE, "Tickets in no theme."),
             column("n_new", WHOLE, "Themes that had to be named."),
             column("tokens", WHOLE, "Tokens of the questions for naming them, at four bytes each."),
+            column("n_accepted", WHOLE, "Of the new themes, those people accepted, renamed or not.", nullable=True),
+            column("n_merged", WHOLE, "Those people merged into another.", nullable=True),
+            column("n_rejected", WHOLE, "Those people said are none.", nullable=True),
+            column("is_synthetic", FLAG, "Whether its tickets are declared simulated.", nullable=True),
         ]
     ),
+    changes=(Added("n_accepted"), Added("n_merged"), Added("n_rejected"), Added("is_synthetic")),
 )
 
 

@@ -16,7 +16,11 @@ LLM_REQUESTS = TableContract(
         [
             column("request_key", TEXT, "sha256 of everything that was asked; an answered key is never asked again."),
             column("brief_id", TEXT, "The brief it was asked for; of a reflection the word reflection."),
-            column("arm", TEXT, "What it was asked for: an arm, or reflection or optimiser, which propose prompts."),
+            column(
+                "arm",
+                TEXT,
+                "What it was asked for: an arm; reflection or optimiser, which propose prompts; naming, of themes.",
+            ),
             column("variant", WHOLE, "Number of the candidate within its brief and arm, from 0."),
             column("attempt", WHOLE, "The cycle's attempt it belongs to, from 1."),
             column("model", TEXT, "The model that was asked."),

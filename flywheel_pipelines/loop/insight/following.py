@@ -20,6 +20,7 @@ from flywheel_pipelines.learning.themes.fixes import FixSettings, fix_effect
 from flywheel_pipelines.learning.themes.library import current_id, learned, ruled
 from flywheel_pipelines.learning.themes.records import Event, Theme
 from flywheel_pipelines.learning.themes.trends import TrendSettings, trends
+from flywheel_pipelines.loop.insight.measuring import measure_learning
 from flywheel_pipelines.loop.insight.sorting import turn_of
 from flywheel_pipelines.loop.insight.state import rulings_up_to, settings_of, themes_in, vectors_for
 from flywheel_pipelines.loop.recorder import Recorder, Shown
@@ -92,6 +93,8 @@ def judge_fixes(spec: InsightSpec, recorder: Recorder, cycles: Sequence[date]) -
             others = frozenset(one for one in homes if one is not None and one != home)
             rows.append(_effect(spec, row, home, themes, by_cycle, window, others))
         read = [(tables.THEME_LIBRARY, cycle), *_partitions(store, spec, window)]
+        # Also where none has shipped: one that becomes known later is noticed by that.
+        read += [(tables.SHIPPED_FIXES, one) for one in _cycles(spec, window)]
         recorder.write(tables.FIX_EFFECTS, pa.Table.from_pylist(rows, schema=tables.FIX_EFFECTS.schema), cycle, read)
         shown = {row["what"]: row["verdict"] for row in rows}
     return shown
@@ -102,8 +105,8 @@ def counted(store: Lake, spec: InsightSpec, window: CycleWindow) -> tuple[list[T
 
     A ticket counts in the cycle in which it was written, for the theme that took it last, merges followed.
     """
-    assert window.first is not None and window.last is not None
-    cycles = list(cycle_range(window.first, window.last, spec.cadence))
+    assert window.last is not None
+    cycles = _cycles(spec, window)
     known = {theme.theme_id: theme for theme in themes_in(store, spec, window.last)}
     themes = [theme for theme in known.values() if theme.status in ("candidate", "accepted")]
     places, numbers = (
@@ -126,6 +129,11 @@ def counted(store: Lake, spec: InsightSpec, window: CycleWindow) -> tuple[list[T
 
 def _window(spec: InsightSpec, cycle: date, length: int) -> CycleWindow:
     return CycleWindow(max(spec.start, shift_cycle(cycle, spec.cadence, -length)), cycle)
+
+
+def _cycles(spec: InsightSpec, window: CycleWindow) -> list[date]:
+    assert window.first is not None and window.last is not None
+    return list(cycle_range(window.first, window.last, spec.cadence))
 
 
 def _partitions(store: Lake, spec: InsightSpec, window: CycleWindow) -> list[tuple[tables.TableContract, date]]:
@@ -156,7 +164,6 @@ def _effect(
     window: CycleWindow,
     others: frozenset[int],
 ) -> dict[str, object]:
-    assert window.first is not None and window.last is not None
     shipped_on = row["shipped_on"]
     assert isinstance(shipped_on, date)
     told: dict[str, object] = {name: row[name] for name in ("fix_id", "shipped_on", "theme", "what")}
@@ -166,7 +173,7 @@ def _effect(
     if home is None:
         reason = f"No theme in force is called {row['theme']!r}; name it by an id or a name of theme_library."
         return {**told, **nothing, "theme_id": None, "verdict": "no evidence", "reason": reason}
-    cycles = list(cycle_range(window.first, window.last, spec.cadence))
+    cycles = _cycles(spec, window)
     found = fix_effect(
         counts, home, cycles.index(cycle_of(shipped_on, spec.cadence)), FIX_SETTINGS, not_controls=others
     )
@@ -206,3 +213,4 @@ def close_cycles(spec: InsightSpec, recorder: Recorder, cycles: Sequence[date]) 
     keep_library(spec, recorder, cycles)
     follow_trends(spec, recorder, cycles)
     judge_fixes(spec, recorder, cycles)
+    measure_learning(spec, recorder, cycles)

@@ -1,7 +1,7 @@
 """Opening a cycle of an insight flywheel: its tickets are sorted into themes, and what is new gets a name.
 
-Here: `ticket_themes`, `theme_candidates` and `theme_learning`. Not here: how (`learning.themes`), or what comes after
-(`following`).
+Here: `ticket_themes` and `theme_candidates`. Not here: how (`learning.themes`), or what comes after (`following`,
+`measuring`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from flywheel_pipelines.learning.themes.naming import (
     Named,
     checked_naming,
     naming_messages,
-    tokens_of,
 )
 from flywheel_pipelines.learning.themes.records import EXAMPLES, Found, Placed, Theme, Ticket, Turn
 from flywheel_pipelines.loop.insight.embedding import embed_texts
@@ -68,13 +67,11 @@ def sort_tickets(
         turn = take_turn(
             tickets, _pool(store, spec, cycle), library, vectorise, settings, flywheel=spec.name, cycle=cycle
         )
-        control = take_turn(tickets, [], [], vectorise, settings, flywheel=spec.name, cycle=cycle)
         named, keys = _named(spec, store, cycle, turn.found, writers)
         candidates = _candidates(turn.found, named, keys)
         read = [(tables.THEME_LIBRARY, before)] if cycle > spec.start else []
         read += [(tables.TICKETS, one) for one in (*cycles_in(store, spec, _reach(spec, cycle)), cycle)]
         recorder.write(tables.THEME_CANDIDATES, candidates, cycle, read)
-        recorder.write(tables.THEME_LEARNING, _learning(turn, control), cycle, read)
         recorder.write(tables.TICKET_THEMES, _ticket_themes(turn), cycle, read)
         shown = {
             "tickets": len(tickets),
@@ -182,19 +179,6 @@ def _candidates(found: Sequence[Found], named: Sequence[Named], keys: Sequence[s
         for one, name, key in zip(found, named, keys, strict=True)
     ]  # fmt: skip
     return pa.Table.from_pylist(rows, schema=tables.THEME_CANDIDATES.schema)
-
-
-def _learning(turn: Turn, control: Turn) -> pa.Table:
-    rows = [
-        {
-            "arm": arm, "n_tickets": len(one.placed),
-            "n_by_library": sum(placed.how == "library" for placed in one.placed),
-            "n_unknown": sum(placed.theme_id is None for placed in one.placed), "n_new": len(one.found),
-            "tokens": sum(tokens_of(naming_messages(found.members)) for found in one.found),
-        }
-        for arm, one in (("control", control), ("flywheel", turn))
-    ]  # fmt: skip
-    return pa.Table.from_pylist(rows, schema=tables.THEME_LEARNING.schema)
 
 
 def turn_of(store: Lake, spec: InsightSpec, cycle: date) -> Turn:
