@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,19 @@ from flywheel_pipelines_tests.written_world import WrittenWorld
 # A shared machine is slow at times; how long an example may take is the business of pytest's timeout.
 settings.register_profile("flywheel", deadline=None)
 settings.load_profile("flywheel")
+
+
+BEGAN = time.monotonic()
+SLOW_SECONDS = "FLYWHEEL_SLOW_SECONDS"
+"""Environment variable: so many seconds after the beginning, no further slow test is begun; unset: all are."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Where there is a limit, slow tests that would begin too late are skipped, and the summary names their files."""
+    seconds = os.environ.get(SLOW_SECONDS)
+    if seconds and item.get_closest_marker("slow") and time.monotonic() - BEGAN > float(seconds):
+        pytest.skip(f"{item.path.name}: {seconds} s were over before it began; `make test-all` has no such limit")
 
 
 @pytest.hookimpl(trylast=True)
