@@ -157,8 +157,9 @@ def _notes(row: dict[str, Any]) -> list[str]:
         notes.append(f"{row['n_quarantined']:,} row(s) in quarantine: `flywheel quarantine list` shows them")
     if row["n_stale"]:
         notes.append(f"{row['n_stale']} cycle(s) are stale: close them again")
-    changed = row["briefs_changed"]
-    if changed["cycles"]:
+    # An insight flywheel has no briefs.
+    changed = row.get("briefs_changed")
+    if changed and changed["cycles"]:
         found = ", ".join(map(str, changed["cycles"]))
         notes.append(f"{changed['published_by']} has published anew since {found} was opened: open it again")
     return notes

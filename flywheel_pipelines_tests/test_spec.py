@@ -251,7 +251,7 @@ def test_a_folder_and_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None
 
 
 def test_every_flywheel_of_the_project_loads() -> None:
-    paths = [path for path in DEFS_DIR.glob("*/defs.yaml") if "FlywheelComponent" in path.read_text()]
+    paths = [path for path in DEFS_DIR.glob("*/defs.yaml") if ".FlywheelComponent" in path.read_text()]
     assert [load_spec(path).name for path in paths] == [path.parent.name for path in paths]
     assert paths
 

@@ -45,7 +45,7 @@ DueNow = Callable[[Lake, datetime], tuple[Turn | str, str]]
 
 def automation(kit: AssetKit, jobs: Mapping[str, Any]) -> tuple[list[dg.SensorDefinition], list[dg.ScheduleDefinition]]:
     """The sensors and schedules of a flywheel that has some jobs, by their verbs."""
-    sensors = [turn_sensor(kit, jobs["open"], jobs["close"], partial(due_in, kit))]
+    sensors = [turn_sensor(kit, jobs["open"], jobs["close"], partial(due_in, kit), kit.spec.briefs.published_by)]
     if "collect" in jobs:
         sensors.append(batch_sensor(kit, jobs["collect"]))
     if kit.spec.feeds:
@@ -67,8 +67,18 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def turn_sensor(kit: LoopKit[Any], open_job: Any, close_job: Any, due_now: DueNow) -> dg.SensorDefinition:
-    """Requests the turn of a flywheel that is due, one at a time: close what is over, then open what has begun."""
+def turn_sensor(
+    kit: LoopKit[Any], open_job: Any, close_job: Any, due_now: DueNow, source: str | None = None
+) -> dg.SensorDefinition:
+    """Requests the turn of a flywheel that is due, one at a time: close what is over, then open what has begun.
+
+    Args:
+        kit: the flywheel.
+        open_job: the job that opens a cycle.
+        close_job: the job that closes one.
+        due_now: says which turn is due.
+        source: the flywheel whose outputs are its briefs, if there is one; no cycle opens while a run of it works.
+    """
     spec = kit.spec
     names = {"open": f"{spec.name}__open", "close": f"{spec.name}__close"}
 
@@ -88,9 +98,9 @@ def turn_sensor(kit: LoopKit[Any], open_job: Any, close_job: Any, due_now: DueNo
             return dg.SensorResult(skip_reason=" ".join(filter(None, (due, hole))))
         key = f"{spec.name}:{due.verb}:{due.cycle}"
         obstacle = obstacle or _was_requested(context.instance, key)
-        if obstacle is None and due.verb == "open" and spec.briefs.published_by is not None:
+        if obstacle is None and due.verb == "open" and source is not None:
             # It may be about to publish the cycle anew.
-            obstacle = _run_in_the_way(context.instance, spec.briefs.published_by)
+            obstacle = _run_in_the_way(context.instance, source)
         if obstacle is not None:
             return dg.SensorResult(skip_reason=" ".join(filter(None, (due.words, obstacle, hole))))
         context.log.info(due.words)

@@ -39,6 +39,7 @@ TABLES_OF_OTHER_ASSETS = {
     "prompt_frames": "cycle_manifest",
     "proposed_prompt": "cycle_manifest",
     "llm_requests": "generated_outputs",
+    "embedding_requests": "generated_outputs",
     "exports": "published_outputs",
     "reviewed_outputs": "performance_metrics",
     "ruled_outputs": "performance_metrics",
@@ -52,6 +53,7 @@ TABLES_OF_OTHER_ASSETS = {
 TABLES_OF_OTHER_INSIGHTS = {
     "theme_candidates": "ticket_themes",
     "llm_requests": "ticket_themes",
+    "embedding_requests": "ticket_themes",
     "theme_events": "theme_library",
 }
 """The same of insight flywheels."""

@@ -115,7 +115,7 @@ def test_report_of_a_flywheel_that_never_ran_is_refused_in_words(run: Run, empty
     [
         (("--world", "round"), "--world: found 'round'; allowed are lively and flat"),
         (("--floor", "high"), "--floor: found 'high'; allowed are on and off"),
-        (("--flywheel", "nobody"), "--flywheel: found 'nobody'; there are archive_headlines, content, outreach below"),
+        (("--flywheel", "nobody"), "--flywheel: found 'nobody'; there are archive_headlines, content, outreach, "),
     ],
 )
 def test_options_that_mean_nothing_are_refused(run: Run, empty: Path, arguments: tuple[str, str], said: str) -> None:

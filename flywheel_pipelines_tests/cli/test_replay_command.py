@@ -116,7 +116,7 @@ def test_an_error_keeps_long_lines_in_one_piece(run: Run, empty: Path, tmp_path:
     ("arguments", "said"),
     [
         (("--feedback", "some"), "--feedback: found 'some'; allowed are full and partial"),
-        (("--flywheel", "nobody"), "--flywheel: found 'nobody'; there are archive_headlines, content, outreach below"),
+        (("--flywheel", "nobody"), "--flywheel: found 'nobody'; there are archive_headlines, content, outreach, "),
         (("--flywheel", "warehouse"), "--flywheel: found 'warehouse'"),
         (("--mapping", "nothing.yaml"), "nothing.yaml"),
     ],

@@ -94,7 +94,11 @@ class Wheel:
         return dg.Definitions(
             assets=list(assets.values()),
             jobs=list(jobs.values()),
-            sensors=[automation.turn_sensor(kit, jobs["open"], jobs["close"], partial(automation.due_in, kit))],
+            sensors=[
+                automation.turn_sensor(
+                    kit, jobs["open"], jobs["close"], partial(automation.due_in, kit), kit.spec.briefs.published_by
+                )
+            ],
             resources={"lake": LakeResource(duckdb=DuckDBResource(database=":memory:"))},
         )
 

@@ -176,5 +176,5 @@ def test_by_default_there_are_none() -> None:
     assert [
         load_spec(path).arms.ablations
         for path in sorted(DEFS_DIR.rglob("*/defs.yaml"))
-        if "Flywheel" in path.read_text(encoding="utf-8")
+        if ".FlywheelComponent" in path.read_text(encoding="utf-8")
     ] == [{}, {}, {}]
