@@ -79,6 +79,7 @@ def _timed_cycle(spec: Any, store: Any, root: Path, cycle: Any) -> dict[str, flo
     from flywheel_pipelines.loop.inbox import find_files
     from flywheel_pipelines.loop.insight.checking import personal_data_left, quotes_not_verbatim
     from flywheel_pipelines.loop.insight.following import follow_trends, judge_fixes, keep_library
+    from flywheel_pipelines.loop.insight.measuring import measure_learning
     from flywheel_pipelines.loop.insight.sorting import sort_tickets
     from flywheel_pipelines.loop.recorder import Recorder
     from flywheel_pipelines.loop.writing import writers_from_environment
@@ -97,6 +98,7 @@ def _timed_cycle(spec: Any, store: Any, root: Path, cycle: Any) -> dict[str, flo
         "library": lambda: keep_library(spec, recorder, [cycle]),
         "trends": lambda: follow_trends(spec, recorder, [cycle]),
         "fixes": lambda: judge_fixes(spec, recorder, [cycle]),
+        "learning": lambda: measure_learning(spec, recorder, [cycle]),
         "report": lambda: write_theme_report(spec, store, cycle, root / "reports"),
     }
     seconds, cpu = {}, 0.0
